@@ -1,0 +1,6 @@
+"""Data: sources made from arrays and folders, and small real sets that core carries."""
+
+from mtl_core.datasets.arrays import Arrays, arrays
+from mtl_core.datasets.folders import Folder, folders
+
+__all__ = ["Arrays", "Folder", "arrays", "folders"]
