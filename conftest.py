@@ -1,0 +1,43 @@
+"""What every test run shares: shape checks while testing, and `cuda` tests skipped where there is no device.
+
+Pytest loads this file before any of the packages, so that the hook sees all of them.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+PYPROJECT = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = PYPROJECT["tool"]["ruff"]["lint"]["isort"]["known-first-party"]
+SHAPE = re.compile(r"jaxtyping\.\w+\[")
+
+
+def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the arguments of a function whose annotations name shapes; any other function stays as it is.
+
+    So a test that hands over something wrong meets the package's own error, as users do, who have no such checks.
+    `forward` is left alone: torch.fx calls it with proxies, which are no tensors.
+    """
+    annotations = " ".join(map(str, function.__annotations__.values()))
+    if function.__name__ == "forward" or not SHAPE.search(annotations):
+        return function
+    return beartype(function, conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
+
+
+install_import_hook(PACKAGES, f"{__name__}.check_shapes")
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
