@@ -1,7 +1,7 @@
 """What every metric is: sums over the whole set first, the ratio last.
 
-A metric object accumulates over batches and gives its figures at the end, so that a figure is exact under any split into
-batches and ranks. `state` and `merge` carry it between ranks.
+A metric object accumulates over batches and gives its figures at the end, so that a figure is exact under any split
+into batches and ranks. `state` and `merge` carry it between ranks.
 """
 
 from abc import ABC, abstractmethod
