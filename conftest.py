@@ -34,6 +34,7 @@ install_import_hook(PACKAGES, f"{__name__}.check_shapes")
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none (torch is imported only if a test asks)."""
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if marked:
         import torch

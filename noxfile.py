@@ -91,7 +91,9 @@ def isolated(session: nox.Session, package: str) -> None:
 def build_wheel(session: nox.Session, package: str, folder: Path) -> Path:
     """Build one wheel into an empty folder of its own."""
     shutil.rmtree(folder / package, ignore_errors=True)
-    session.run("uv", "build", "--quiet", "--wheel", "--out-dir", str(folder / package), str(ROOT / "packages" / package))
+    session.run(
+        "uv", "build", "--quiet", "--wheel", "--out-dir", str(folder / package), str(ROOT / "packages" / package)
+    )
     return next((folder / package).glob("*.whl"))
 
 
@@ -113,13 +115,15 @@ def integration(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, strict and without the network, into `site/`."""
-    session.install("mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.28", "latex2mathml>=3.77")
+    session.install(
+        "mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.28", "latex2mathml>=3.77", "ruff>=0.9"
+    )
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Install core and adapmtl, train on data that core carries, and leave a report (arguments go to `adapmtl demo`)."""
+    """Train on data that core carries, prune and report: `adapmtl demo`, which gets the arguments."""
     install_editable(session, [CORE, "adapmtl"])
     session.run("adapmtl", "demo", *session.posargs)
 
