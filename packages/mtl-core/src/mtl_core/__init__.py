@@ -1,0 +1,48 @@
+"""The core of a family of multi-task-learning packages.
+
+Five ideas: a `Task`, `MultiTaskData`, models (`SharedBackbone`, `TaskGroups`), an architecture as a function
+`build(tasks) -> model`, and a method as a function `fit(build, data, config, run) -> Result`. `Run` owns everything that is
+not mathematics.
+"""
+
+from mtl_core import cuda, weighting
+from mtl_core.checkpoint import StorageError
+from mtl_core.data import Batch, MultiTaskData, Split, View
+from mtl_core.evaluate import evaluate, mean_losses, sample_losses
+from mtl_core.fit import Config, fit, fit_single_tasks
+from mtl_core.metrics import Metric, delta
+from mtl_core.model import Build, Builder, Head, SharedBackbone, TaskGroups
+from mtl_core.result import Report, Result, load
+from mtl_core.run import Run, begin
+from mtl_core.task import Task
+from mtl_core.version import __version__
+
+__all__ = [
+    "Batch",
+    "Build",
+    "Builder",
+    "Config",
+    "Head",
+    "Metric",
+    "MultiTaskData",
+    "Report",
+    "Result",
+    "Run",
+    "SharedBackbone",
+    "Split",
+    "StorageError",
+    "Task",
+    "TaskGroups",
+    "View",
+    "__version__",
+    "begin",
+    "cuda",
+    "delta",
+    "evaluate",
+    "fit",
+    "fit_single_tasks",
+    "load",
+    "mean_losses",
+    "sample_losses",
+    "weighting",
+]

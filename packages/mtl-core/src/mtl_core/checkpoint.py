@@ -1,0 +1,228 @@
+"""Checkpoints: safetensors and JSON, checksummed, written whole or not at all.
+
+A checkpoint is a folder `checkpoint-<step>` with a tensor file and a JSON file per writer and, last, `manifest.json`: format
+version, sizes and SHA-256 of the others. It is written under another name, flushed and renamed, so what bears the name is
+complete. Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FORMAT = 1
+
+
+class StorageError(OSError):
+    """Something on disk is missing, damaged, foreign, or cannot be written; the message says what to do."""
+
+
+def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Split nested state into JSON and tensors.
+
+    Args:
+        value: Dicts, lists, tuples, tensors, numbers, strings, None; dict keys may be numbers.
+
+    Raises:
+        TypeError: If something else is in it, naming its place.
+
+    Examples:
+        >>> import torch
+        >>> pack({"step": 3, "w": torch.zeros(2)})
+        ({'$dict': [['step', 3], ['w', {'$tensor': 'w'}]]}, {'w': tensor([0., 0.])})
+    """
+    tensors: dict[str, Tensor] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+
+    def walk(item: Any, path: str) -> Any:
+        if isinstance(item, Tensor):
+            flat = item.detach()
+            place = (flat.data_ptr(), flat.shape, flat.stride(), flat.dtype, flat.device)
+            if flat.numel() == 0 or place not in seen:  # a tensor used twice is stored once
+                seen[place] = path
+                tensors[path] = _own(flat)
+            return {"$tensor": seen[place]}
+        if isinstance(item, Mapping):
+            return {"$dict": [[k, walk(v, f"{path}.{k}" if path else str(k))] for k, v in item.items()]}
+        if isinstance(item, (list, tuple)):
+            kind = "$list" if isinstance(item, list) else "$tuple"
+            return {kind: [walk(v, f"{path}.{i}") for i, v in enumerate(item)]}
+        if isinstance(item, float) and not math.isfinite(item):
+            return {"$float": repr(item)}
+        if item is None or isinstance(item, (bool, int, float, str)):
+            return item
+        raise TypeError(
+            f"State must be made of tensors, numbers, strings, lists and dicts. Got {type(item).__name__} at `{path}`."
+        )
+
+    return walk(value, ""), tensors
+
+
+def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Put together what `pack` has split."""
+    if isinstance(value, dict):
+        ((kind, content),) = value.items()
+        if kind == "$tensor":
+            return tensors[content]
+        if kind == "$dict":
+            return {k: unpack(v, tensors) for k, v in content}
+        if kind == "$float":
+            return float(content)
+        items = [unpack(v, tensors) for v in content]
+        return items if kind == "$list" else tuple(items)
+    return value
+
+
+def write_part(folder: Path, name: str, state: Any) -> None:
+    """Write one writer's part of a checkpoint: `<name>.safetensors` and `<name>.json`.
+
+    Raises:
+        StorageError: If there is no room, or the folder cannot be written.
+    """
+    structure, tensors = pack(state)
+    text = json.dumps(structure)
+    needed = sum(t.numel() * t.element_size() for t in tensors.values()) + len(text) + 2**16
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise StorageError(
+                f"No room for a checkpoint of {needed / 2**20:.1f} MiB in `{folder.parent}` ({free / 2**20:.1f} MiB free). "
+                "Make room and give the same command again: it continues from the last checkpoint."
+            )
+        save_file(tensors, folder / f"{name}.safetensors")
+        _flush(folder / f"{name}.safetensors")
+        write_text(folder / f"{name}.json", text)
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"Cannot write a checkpoint to `{folder.parent}`: {error}. The last complete one is intact; "
+            "make the folder writable, with room, and give the same command again."
+        ) from error
+
+
+def seal(folder: Path, final: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest of a checkpoint whose parts are complete, and give it its name.
+
+    Raises:
+        StorageError: If the folder cannot be written.
+    """
+    try:
+        files = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(folder.iterdir())}
+        write_text(folder / "manifest.json", json.dumps({"format": FORMAT, **facts, "files": files}, indent=1))
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(folder, final)
+        _flush(final.parent)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot finish the checkpoint `{final}`: {error}. The one before is intact; make room and try again."
+        ) from error
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a phase, oldest first."""
+    found = [(int(m[1]), f) for f in folder.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", f.name))]
+    return [f for _, f in sorted(found)]
+
+
+def forget(folder: Path, keep: int) -> None:
+    """Delete all but the last `keep` checkpoints, and what an interrupted writing left."""
+    complete = checkpoints(folder)
+    for old in [*complete[: len(complete) - keep], *folder.glob(".writing-*")]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check a checkpoint against its manifest and return the manifest.
+
+    Raises:
+        StorageError: If a file is missing, damaged, or of a newer format.
+    """
+    manifest = read_json(folder / "manifest.json")
+    advice = f"Delete the folder `{folder}` to continue from the checkpoint before it (or start again)."
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise StorageError(f"`{folder / 'manifest.json'}` is not a checkpoint's manifest. {advice}")
+    if manifest.get("format") != FORMAT:
+        raise StorageError(
+            f"`{folder}` has checkpoint format {manifest.get('format')!r}; this version of mtl-core reads {FORMAT}. "
+            "Use the version that wrote it."
+        )
+    for name, facts in manifest["files"].items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise StorageError(f"`{path}` is missing from the checkpoint. {advice}")
+        if path.stat().st_size != facts.get("bytes") or sha256(path) != facts.get("sha256"):
+            raise StorageError(f"`{path}` is damaged: size or checksum differ from the manifest. {advice}")
+    return manifest
+
+
+def read_part(folder: Path, name: str) -> Any:
+    """Read one writer's part of a verified checkpoint.
+
+    Raises:
+        StorageError: If it is not there or not readable.
+    """
+    return unpack(read_json(folder / f"{name}.json"), read_tensors(folder / f"{name}.safetensors"))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        StorageError: If it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise StorageError(f"`{path}` cannot be read: {error}.") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        StorageError: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StorageError(f"`{path}` cannot be read: {error}.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, and flush it."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(text, encoding="utf-8")
+    _flush(temporary)
+    os.replace(temporary, path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU in storage of its own: safetensors refuses memory that two tensors share."""
+    flat = tensor.cpu().contiguous()
+    return flat if flat.untyped_storage().nbytes() == flat.numel() * flat.element_size() else flat.clone()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

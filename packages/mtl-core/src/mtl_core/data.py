@@ -1,0 +1,297 @@
+"""Data of several tasks: sources, views, and an order that is a pure function.
+
+A *source* is any map-style data set of `(input, {task: target})`. A batch is a list of *views*, one per source; a view is
+`(inputs, {task: targets})`. Common images with many labels are one source and give one view per batch; a data set per task
+gives one view per task; mixtures work too. There is no second code path anywhere.
+
+An epoch is one pass of the longest source. Shorter ones start again with a new permutation, an incomplete last batch is
+left out, and a source smaller than a batch gives one small batch. The order is a pure function of (seed, source, epoch,
+round), so any position is found again without replaying.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_core.randomness import generator
+from mtl_core.task import Task
+from mtl_core.types import Augment
+
+
+class View(NamedTuple):
+    """Inputs of one source and the targets of its tasks, sample first."""
+
+    inputs: Tensor
+    targets: dict[str, Tensor]
+
+
+class Batch(list[View]):
+    """The views of one training step, and the tasks that they may label."""
+
+    def __init__(self, views: Iterable[View], tasks: Mapping[str, Task]) -> None:
+        super().__init__(views)
+        self.tasks = dict(tasks)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set with its place among the sources, which seeds its order, and the tasks that it labels."""
+
+    data: Any
+    index: int
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of the data (training, validation or test): its tasks and sources.
+
+    Attributes:
+        tasks: Tasks by name.
+        sources: The sources that label at least one of them.
+        augment: Applied to each training sample; never where losses or metrics are measured.
+    """
+
+    tasks: dict[str, Task]
+    sources: tuple[Source, ...]
+    augment: Augment | None = None
+
+    def select(self, names: Iterable[str]) -> "Split":
+        """The same part for some tasks; sources that label none of them are left out."""
+        tasks = {name: self.tasks[name] for name in names}
+        mine = [(s, tuple(n for n in s.names if n in tasks)) for s in self.sources]
+        return Split(tasks, tuple(Source(s.data, s.index, n) for s, n in mine if n), self.augment)
+
+    def steps(self, batch_size: int) -> int:
+        """Number of training steps of one epoch: one pass of the longest source."""
+        return max(max(1, len(source) // batch_size) for source in self.sources)
+
+    def batch(self, seed: int, epoch: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> Batch:
+        """The training batch at a position.
+
+        Args:
+            seed: Seeds order and augmentation.
+            epoch: Counted from 0.
+            step: Step within the epoch, counted from 0.
+            batch_size: Samples per source and rank.
+            rank: This process; it gets every `world`-th sample of the common batch.
+            world: Number of processes.
+        """
+        views = []
+        for source in self.sources:
+            width = min(batch_size * world, len(source))
+            round_, position = divmod(step, max(1, len(source) // width))
+            order = _order(len(source), seed, source.index, epoch, round_)
+            indices = order[position * width : (position + 1) * width][rank::world]
+            if len(indices):
+                place = (seed, "augment", source.index, epoch, round_)
+                views.append(self._view(source, indices, place if self.augment else None))
+        return Batch([view for view in views if view.targets], self.tasks)
+
+    def views(self, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[View]:
+        """All samples once, in order and without augmentation; with several ranks, this rank's share."""
+        for source in self.sources:
+            for indices in torch.arange(len(source))[rank::world].split(batch_size):
+                view = self._view(source, indices, None)
+                if view.targets:
+                    yield view
+
+    def fingerprint(self) -> str:
+        """A hash of the data: of what a source's own `fingerprint()` says, else of its length and eight samples."""
+        digest = hashlib.sha256()
+        for source in self.sources:
+            digest.update(f"{source.index} {source.names} {len(source)}".encode())
+            if hasattr(source.data, "fingerprint"):
+                digest.update(str(source.data.fingerprint()).encode())
+                continue
+            for index in np.linspace(0, len(source) - 1, min(8, len(source))).astype(int).tolist():
+                view = self._view(source, torch.tensor([index]), None)
+                for tensor in (view.inputs, *(view.targets[name] for name in sorted(view.targets))):
+                    digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def unlabelled(self) -> list[str]:
+        """Names of tasks without a single label; usually known after one sample each."""
+        return [name for name, task in self.tasks.items() if not self._has_label(name, task)]
+
+    def _has_label(self, name: str, task: Task) -> bool:
+        return any(
+            name in view.targets and bool(_present(view.targets[name], task.missing).any())
+            for source in self.sources
+            if name in source.names
+            for indices in torch.arange(len(source)).split(8)
+            for view in [self._view(source, indices, None)]
+        )
+
+    def _view(self, source: Source, indices: Tensor, augmented: tuple[object, ...] | None) -> View:
+        if augmented is None and hasattr(source.data, "batch"):
+            inputs, found = source.data.batch(indices)
+            targets = {name: found[name] for name in source.names if found.get(name) is not None}
+        else:
+            samples = [source.data[i] for i in indices.tolist()]
+            pairs = [(_input(x), {n: _tensor(t[n]) for n in source.names if t.get(n) is not None}) for x, t in samples]
+            if augmented is not None:
+                assert self.augment is not None
+                pairs = [
+                    self.augment(x, t, generator(*augmented, i))
+                    for (x, t), i in zip(pairs, indices.tolist(), strict=True)
+                ]
+            inputs = _stack([x for x, _ in pairs], f"inputs of source {source.index}")
+            targets = {}
+            for name in source.names:
+                column = [t.get(name) for _, t in pairs]
+                if any(target is not None for target in column):
+                    targets[name] = _stack(_filled(column, self.tasks[name]), f"targets of task `{name}`")
+        self._check(source, indices, inputs, targets)
+        return View(inputs, targets)
+
+    def _check(self, source: Source, indices: Tensor, inputs: Tensor, targets: dict[str, Tensor]) -> None:
+        # One sum is one pass; NaN and Inf both survive it.
+        if inputs.is_floating_point() and not torch.isfinite(inputs.sum()):
+            bad = indices[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()
+            if bad:
+                raise ValueError(f"Inputs must be finite. Got NaN or Inf in sample {bad[0]} of source {source.index}.")
+        for name, target in targets.items():
+            check = self.tasks[name].check
+            if len(target) != len(inputs):
+                raise ValueError(
+                    f"Targets of task `{name}` must have one row per input. Got {len(target)} for {len(inputs)} inputs."
+                )
+            if check is not None:
+                check(target)
+
+
+class MultiTaskData:
+    """Tasks and the sources of their training, validation and test parts.
+
+    Args:
+        tasks: The tasks; names are unique.
+        train: A source or a list of sources. A source has `len(source)` and `source[i] -> (input, {task: target})`; a
+            target that is missing (or None) counts as not labelled, and a uint8 input is divided by 255. Which tasks a
+            source labels is said by its `tasks` attribute or else by its first sample, which then has a key for each.
+        validation: Likewise, optional.
+        test: Likewise, optional; to be looked at once.
+        augment: `(input, targets, generator) -> (input, targets)` of one sample, in training batches only; it must draw
+            from the generator it is given.
+
+    Raises:
+        ValueError: If there is no task, a name occurs twice, a part has no sample, or a task is labelled by no source.
+
+    Examples:
+        >>> from mtl_core.task import classification
+        >>> pairs = [(torch.zeros(1, 4, 4), {"digit": 3}), (torch.ones(1, 4, 4), {})]
+        >>> data = MultiTaskData([classification("digit", 10)], train=pairs)
+        >>> data.train.batch(seed=0, epoch=0, step=0, batch_size=2)[0].targets["digit"].sort().values
+        tensor([-1,  3])
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task] | Mapping[str, Task],
+        train: Any,
+        validation: Any = None,
+        test: Any = None,
+        augment: Augment | None = None,
+    ) -> None:
+        listed = list(tasks.values() if isinstance(tasks, Mapping) else tasks)
+        names = [task.name for task in listed]
+        if not listed:
+            raise ValueError("`tasks` must name at least one task. Got none.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"`tasks` must have different names. Got {names}.")
+        self.tasks = {task.name: task for task in listed}
+        self.augment = augment
+        self.train = _split("train", train, self.tasks, augment)
+        self.validation = None if validation is None else _split("validation", validation, self.tasks, None)
+        self.test = None if test is None else _split("test", test, self.tasks, None)
+
+    def select(self, names: Iterable[str]) -> "MultiTaskData":
+        """The same data for some tasks, in the order given.
+
+        Raises:
+            ValueError: If a name is not a task of this data.
+        """
+        wanted = list(names)
+        unknown = [name for name in wanted if name not in self.tasks]
+        if unknown or not wanted:
+            raise ValueError(f"`names` must be among the tasks {list(self.tasks)}. Got `names = {wanted}`.")
+        chosen = object.__new__(MultiTaskData)
+        chosen.tasks = {name: self.tasks[name] for name in wanted}
+        chosen.augment = self.augment
+        chosen.train = self.train.select(wanted)
+        chosen.validation = self.validation and self.validation.select(wanted)
+        chosen.test = self.test and self.test.select(wanted)
+        return chosen
+
+
+def _split(part: str, given: Any, tasks: dict[str, Task], augment: Augment | None) -> Split:
+    sources = []
+    for index, data in enumerate(given if isinstance(given, (list, tuple)) and not _is_pairs(given) else [given]):
+        if not len(data):
+            raise ValueError(f"`{part}` must hold at least one sample. Got an empty data set (source {index}).")
+        labelled = data.tasks if hasattr(data, "tasks") else data[0][1]
+        if not hasattr(data, "tasks") and not isinstance(labelled, Mapping):
+            raise ValueError(
+                f"`{part}` must give `(input, {{task: target}})`. Got {type(labelled).__name__} for the targets."
+            )
+        names = tuple(name for name in tasks if name in labelled)
+        if names:
+            sources.append(Source(data, index, names))
+    covered = {name for source in sources for name in source.names}
+    missing = [name for name in tasks if name not in covered]
+    if missing:
+        raise ValueError(f"`{part}` must label every task. Got no source with labels for {missing}.")
+    return Split(tasks, tuple(sources), augment)
+
+
+def _is_pairs(given: Sequence[Any]) -> bool:
+    """Whether a list is itself a data set of `(input, targets)` pairs and not a list of sources."""
+    return bool(given) and isinstance(given[0], tuple) and len(given[0]) == 2 and isinstance(given[0][1], Mapping)
+
+
+@lru_cache(maxsize=32)
+def _order(length: int, seed: int, index: int, epoch: int, round_: int) -> Tensor:
+    return torch.randperm(length, generator=generator(seed, "order", index, epoch, round_))
+
+
+def _input(value: Any) -> Tensor:
+    tensor = torch.as_tensor(value)
+    if tensor.dtype == torch.uint8:
+        return tensor.float() / 255
+    return tensor.float() if tensor.dtype in (torch.float64, torch.float16) else tensor
+
+
+def _tensor(value: Any) -> Tensor:
+    tensor = torch.as_tensor(value)
+    if tensor.dtype in (torch.bool, torch.float64, torch.float16):
+        return tensor.float()
+    return tensor if tensor.is_floating_point() else tensor.long()
+
+
+def _present(target: Tensor, missing: float) -> Tensor:
+    return ~target.isnan() if missing != missing else target != missing
+
+
+def _filled(column: list[Tensor | None], task: Task) -> list[Tensor]:
+    example = next(target for target in column if target is not None)
+    if task.missing != task.missing and not example.is_floating_point():
+        raise ValueError(
+            f"`missing` of task `{task.name}` must be an integer where targets are integers. Got `missing = {task.missing}`."
+        )
+    return [torch.full_like(example, task.missing) if target is None else target for target in column]
+
+
+def _stack(tensors: list[Tensor], what: str) -> Tensor:
+    shapes = sorted({tuple(tensor.shape) for tensor in tensors})
+    if len(shapes) > 1:
+        raise ValueError(f"The {what} must have one shape within a batch. Got {shapes[0]} and {shapes[1]}.")
+    return torch.stack(tensors)

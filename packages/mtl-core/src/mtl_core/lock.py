@@ -1,0 +1,48 @@
+"""A lock on a folder that dies with its process."""
+
+import os
+from pathlib import Path
+from weakref import WeakValueDictionary, finalize
+
+from mtl_core.checkpoint import StorageError
+
+_held: "WeakValueDictionary[Path, FolderLock]" = WeakValueDictionary()
+
+
+class FolderLock:
+    """Holds a folder for this process until nobody in it uses the lock any more.
+
+    Raises:
+        StorageError: If another process holds the folder, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / ".lock"
+        try:
+            import fcntl  # POSIX only; elsewhere there is no lock
+
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except ImportError:
+            return
+        except OSError as error:
+            raise StorageError(
+                f"`{folder}` cannot be written: {error}. Choose another folder or change its rights."
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StorageError(
+                f"`{folder}` is in use by another run. Wait for it to end, or choose another folder."
+            ) from error
+        finalize(self, os.close, descriptor)
+
+
+def hold(folder: Path) -> FolderLock:
+    """The lock of a folder; several runs of one process share it."""
+    place = folder.resolve()
+    lock = _held.get(place)
+    if lock is None:
+        lock = _held[place] = FolderLock(place)
+    return lock

@@ -1,0 +1,57 @@
+"""Several processes: what is reduced, gathered and waited for. With one process everything here does nothing."""
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def connect() -> tuple[int, int]:
+    """Join the other processes if `torchrun` started this one; give (rank, number of ranks)."""
+    if not dist.is_available():
+        return 0, 1
+    if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def device_index() -> int:
+    """The GPU of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def total(tensor: Tensor, world: int) -> Tensor:
+    """The sum over ranks, in place."""
+    if world > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def largest(tensor: Tensor, world: int) -> Tensor:
+    """The largest value over ranks, element by element, in place."""
+    if world > 1:
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
+def wait(world: int) -> None:
+    """Wait for all ranks."""
+    if world > 1:
+        dist.barrier()
+
+
+def gather(tensor: Tensor, world: int) -> Sequence[Tensor]:
+    """The tensors of all ranks; the first axis may differ in length."""
+    if world == 1:
+        return [tensor]
+    lengths = torch.zeros(world, dtype=torch.int64)
+    lengths[dist.get_rank()] = len(tensor)
+    total(lengths, world)
+    longest = int(lengths.max())
+    padded = torch.zeros((longest, *tensor.shape[1:]), dtype=tensor.dtype)
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded)
+    return [part[:length] for part, length in zip(parts, lengths.tolist(), strict=True)]

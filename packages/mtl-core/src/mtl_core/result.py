@@ -1,0 +1,217 @@
+"""What comes out of a method: an ordinary model, and a report of what was found.
+
+A report is a mapping of JSON values whose entries are attributes, too: `result.report.groups`. `Result.save` writes both
+with pages and plots; `load` makes the model again from what `build` gives and the stored structure and weights. Tensors that
+a model uses twice are stored once, with the alias named; equal weights give equal bytes.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mtl_core.checkpoint import FORMAT, StorageError, read_json, read_tensors, write_text
+from mtl_core.model import Build, components_of, rebuild, structure_of
+from mtl_core.task import Task
+
+Plots: TypeAlias = Sequence[Callable[["Report"], Any]]
+"""Functions `report -> matplotlib figure`; name and first docstring line are file name and caption."""
+
+
+class Report(Mapping[str, Any]):
+    """What a run found: JSON values by name, also as attributes.
+
+    Args:
+        values: JSON values, tensors, arrays, and dicts and lists of them.
+
+    Raises:
+        TypeError: If a value is of another kind.
+
+    Examples:
+        >>> report = Report({"groups": {"a": ("x", "y")}})
+        >>> report.groups, Report.from_json(report.to_json()) == report
+        ({'a': ['x', 'y']}, True)
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values: dict[str, Any] = {str(k): _plain(v, str(k)) for k, v in values.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._values:
+            raise AttributeError(f"The report has no `{name}`; it has {sorted(self.__dict__.get('_values', ()))}.")
+        return self._values[name]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Report({', '.join(self._values)})"
+
+    def extended(self, **values: Any) -> "Report":
+        """This report with more entries."""
+        return Report({**self._values, **values})
+
+    def to_json(self) -> str:
+        """The report as JSON; NaN and infinities as strings."""
+        return json.dumps(_finite(self._values), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Report":
+        """Read what `to_json` has written."""
+        return Report(_unfinite(json.loads(text)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method's `fit` gives.
+
+    Attributes:
+        model: An ordinary model, in evaluation mode.
+        report: What was found.
+        plots: Functions that draw the report's pictures.
+        samples: Inputs, targets and predictions of a few samples, by name, for the report's pictures.
+    """
+
+    model: nn.Module
+    report: Report
+    plots: Plots = ()
+    samples: Mapping[str, Tensor] | None = None
+
+    def extended(self, *, samples: Mapping[str, Tensor] | None = None, **values: Any) -> "Result":
+        """This result with more entries in its report."""
+        return replace(self, report=self.report.extended(**values), samples=samples or self.samples)
+
+    def save(self, folder: str | Path) -> None:
+        """Write model, structure, report, pages and plots; files that are there are replaced.
+
+        Args:
+            folder: Made where it is missing.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        from mtl_core.report import write_report
+
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self.model, folder)
+            if self.samples:
+                save_file(
+                    {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}, folder / "samples.safetensors"
+                )
+            write_text(folder / "report.json", self.report.to_json())
+            write_report(folder, self.plots)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
+
+
+def save_model(model: nn.Module, folder: Path) -> None:
+    """Write `model.safetensors` and `structure.json`."""
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    for name, value in model.state_dict().items():
+        plain = value.detach()
+        place = (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype)
+        if plain.numel() and place in seen:
+            aliases[name] = seen[place]
+        else:
+            seen[place] = name
+            tensors[name] = plain.cpu().contiguous().clone()
+    # One entry of metadata only: the order of several is not fixed, and equal weights must give equal bytes.
+    save_file(tensors, folder / "model.safetensors", metadata={"aliases": json.dumps(aliases, sort_keys=True)})
+    structure = {"format": FORMAT, "tasks": _heads(model), "structure": structure_of(model)}
+    write_text(folder / "structure.json", json.dumps(structure, indent=1))
+
+
+def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = None) -> nn.Module:
+    """Make a saved model again.
+
+    Args:
+        folder: What `Result.save` has written.
+        build: The architecture that the model was made from.
+        tasks: The tasks, if losses are wanted of them; by default tasks that have only names, channels and `dense`.
+
+    Returns:
+        The model in evaluation mode, with equal weights.
+
+    Raises:
+        StorageError: If a file is missing or damaged, of a newer format, or does not fit what `build` makes.
+    """
+    folder = Path(folder)
+    stored = read_json(folder / "structure.json")
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(stored.get("tasks"), dict):
+        raise StorageError(
+            f"`{folder / 'structure.json'}` is not of format {FORMAT}, which this version of mtl-core reads."
+        )
+    path = folder / "model.safetensors"
+    tensors = read_tensors(path)
+    with safe_open(path, "pt") as file:
+        aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))
+    try:
+        tensors.update({alias: tensors[name] for alias, name in aliases.items()})
+        known = dict(tasks or {})
+        wanted = {n: known.get(n) or Task(n, c, _no_loss, dense=d) for n, (c, d) in stored["tasks"].items()}
+        model = rebuild(stored["structure"], build, wanted)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise StorageError(
+            f"`{folder}` does not fit what `build` makes: {str(error).splitlines()[0]} "
+            "Give the `build` that the model was trained with."
+        ) from error
+    return model.eval()
+
+
+def _heads(model: nn.Module) -> dict[str, Any]:
+    tasks = getattr(model, "tasks", None)
+    if isinstance(tasks, Mapping):
+        return {name: [task.channels, task.dense] for name, task in tasks.items()}
+    return {key.rpartition(".")[2]: [1, False] for key in components_of(model) if "head." in key}
+
+
+def _no_loss(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    raise ValueError("A loaded model's tasks have no loss: give `load(folder, build, tasks=data.tasks)`.")
+
+
+def _plain(value: Any, path: str) -> Any:
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{path}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{path}.{i}") for i, v in enumerate(value)]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"A report must hold JSON values, tensors and arrays. Got {type(value).__name__} at `{path}`.")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return f"float:{value}" if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _unfinite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _unfinite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_unfinite(v) for v in value]
+    return float(value[6:]) if isinstance(value, str) and value.startswith("float:") else value

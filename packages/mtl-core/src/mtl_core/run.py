@@ -1,0 +1,287 @@
+"""`Run`: everything of a training that is not mathematics.
+
+It owns device, precision, seed, folder, progress and ranks, so that a method's `fit` is only the paper's stages. A run with
+a folder resumes: give the same command again, and finished phases are loaded, an interrupted one continues bit by bit.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from mtl_core import checkpoint, lock, randomness, ranks
+from mtl_core.checkpoint import StorageError
+from mtl_core.cuda import best_device
+from mtl_core.data import MultiTaskData
+from mtl_core.phase import Phase
+from mtl_core.version import __version__
+
+T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
+
+PRECISIONS = ("float32", "float64", "bfloat16", "float16")
+
+
+class Run:
+    """Where and how a training runs.
+
+    Args:
+        folder: Where checkpoints go; None keeps nothing on disk. Several ranks need a folder that all see.
+        seed: Seeds everything: weights, order, augmentation, dropout.
+        device: Default: the GPU where there is one, else the CPU.
+        precision: `float32`, `float64`, `bfloat16` (autocast), `float16` (autocast with scaling, GPU only).
+        deterministic: Use deterministic kernels; needed for bit-identical resuming on CUDA, and slower there.
+        checkpoint_seconds: Time between checkpoints within a phase.
+        again: Delete what the folder's phases hold and start afresh.
+        progress: Show progress (on standard error); the default shows it.
+
+    Raises:
+        ValueError: If an option is not usable.
+        StorageError: If the folder is in use by another process or cannot be written.
+
+    Examples:
+        >>> run = Run(seed=1)
+        >>> with run.seeded("model"):
+        ...     first = torch.rand(2)
+        >>> with run.seeded("model"):
+        ...     torch.equal(first, torch.rand(2))
+        True
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        precision: str = "float32",
+        deterministic: bool = False,
+        checkpoint_seconds: float = 60.0,
+        again: bool = False,
+        progress: bool = True,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"`precision` must be one of {PRECISIONS}. Got `precision = {precision!r}`.")
+        if checkpoint_seconds < 0:
+            raise ValueError(f"`checkpoint_seconds` must be >= 0. Got `checkpoint_seconds = {checkpoint_seconds}`.")
+        self.rank, self.world = ranks.connect()
+        self.device = torch.device(device) if device is not None else best_device(ranks.device_index())
+        if precision == "float16" and self.device.type != "cuda":
+            raise ValueError('`precision = "float16"` must run on a GPU. Take `bfloat16` on a CPU.')
+        self.folder = None if folder is None else Path(folder)
+        self.seed, self.precision, self.deterministic = seed, precision, deterministic
+        self.checkpoint_seconds, self._progress = checkpoint_seconds, progress
+        self.phases: dict[str, dict[str, Any]] = {}
+        self.context: dict[str, Any] = {}
+        self._lock: lock.FolderLock | None = None
+        if self.folder is not None and self.rank == 0:
+            self._lock = lock.hold(self.folder)
+            if again:
+                _forget_phases(self.folder)
+        ranks.wait(self.world)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights: float64 where asked for, else float32."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether this rank shows progress."""
+        return self._progress and self.rank == 0
+
+    def child(self, name: str) -> "Run":
+        """A run in the subfolder `name`, everything else the same."""
+        if not name or name != Path(name).name or name.startswith("."):
+            raise ValueError(f"`name` must be the name of a folder. Got `name = {name!r}`.")
+        return self._with(folder=None if self.folder is None else self.folder / name, phases={}, context={})
+
+    def place(self, module: M) -> M:
+        """Move a module to the run's device and precision, in place."""
+        return module.to(device=self.device, dtype=self.dtype)
+
+    def seeded(self, *name: object) -> AbstractContextManager[None]:
+        """A context in which everything that draws random numbers is a function of (seed, name)."""
+        return randomness.seeded(self.seed, "seeded", *name)
+
+    def spread(self, names: Sequence[str], fn: Callable[[str, "Run"], T]) -> dict[str, T]:
+        """Share independent trainings out over the ranks; then every rank loads all results by the same call.
+
+        Args:
+            names: One training each.
+            fn: `fn(name, run.child(name))`; what it makes must come from its phases alone.
+
+        Raises:
+            ValueError: If there are several ranks and no folder that all see.
+        """
+        if self.world > 1 and self.folder is None:
+            raise ValueError("`spread` over several ranks must have a folder that all see: give `Run(folder)`.")
+        if self.world > 1:
+            for name in list(names)[self.rank :: self.world]:
+                fn(name, self._alone(name))
+            ranks.wait(self.world)
+        return {name: fn(name, self._alone(name)) for name in names}
+
+    @contextmanager
+    def phase(self, name: str, *, model: nn.Module, optimizer: Any, state: Sequence[Any] = ()) -> Iterator[Phase]:
+        """A resumable piece of training; a finished one is loaded, not run again.
+
+        Args:
+            name: Unique within the run; the name of its folder.
+            model: What is trained.
+            optimizer: A torch optimizer, or something with its methods.
+            state: Whatever else must come back after a stop: anything with `state_dict` and `load_state_dict` of tensors
+                and JSON values. Modules among them are placed on the device, and their gradients averaged over ranks.
+
+        Raises:
+            StorageError: If the folder holds the phase of another configuration, or a damaged checkpoint.
+        """
+        self.place(model)
+        model.zero_grad(set_to_none=True)
+        for item in state:
+            if isinstance(item, nn.Module):
+                self.place(item)
+        with self._deterministic(), Phase(self, name, model, optimizer, state).running() as phase:
+            yield phase
+
+    # What phases and reports ask of a run ---------------------------------------------------------------------------
+
+    def title(self, phase: str) -> str:
+        """How a phase is called on the terminal."""
+        return phase if self.folder is None else f"{self.folder.name}/{phase}"
+
+    def note(self, phase: str, facts: Mapping[str, Any]) -> None:
+        """Keep what a phase found for the report."""
+        self.phases[phase] = dict(facts)
+
+    def check_fingerprint(self, folder: Path, model: nn.Module, optimizer: Any) -> None:
+        """Compare the phase's fingerprint with the stored one, or store it.
+
+        Raises:
+            StorageError: If they differ, with what differs.
+        """
+        found = {**self.context, **_environment(self), **_weights(model), "optimizer": _settings(optimizer)}
+        mine = json.loads(json.dumps(found))
+        path = folder / "fingerprint.json"
+        if path.exists():
+            stored = checkpoint.read_json(path)
+            stored = stored if isinstance(stored, dict) else {}
+            different = [
+                f"{k}: {_short(stored.get(k))} there, {_short(v)} now" for k, v in mine.items() if stored.get(k) != v
+            ]
+            if different:
+                raise StorageError(
+                    f"`{folder}` holds another training ({'; '.join(different)}). "
+                    "Choose another folder, or start afresh with `again=True` (`--again`)."
+                )
+        elif self.rank == 0:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                checkpoint.write_text(path, json.dumps(mine, indent=1))
+            except OSError as error:
+                raise StorageError(
+                    f"`{folder}` cannot be written: {error}. Choose another folder or make room."
+                ) from error
+        ranks.wait(self.world)
+
+    def _alone(self, name: str) -> "Run":
+        run = self.child(name)
+        run.rank, run.world = 0, 1
+        run._progress = self._progress and self.rank == 0
+        return run
+
+    def _with(self, **changes: Any) -> "Run":
+        other = object.__new__(Run)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.update(changes)
+        return other
+
+    @contextmanager
+    def _deterministic(self) -> Iterator[None]:
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if self.deterministic:
+            torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def begin(run: Run | None, method: str, config: Any, data: MultiTaskData) -> Run:
+    """Start a method's `fit`: the run that it was given, or a new one, with what its phases' fingerprints hold.
+
+    Args:
+        run: The caller's run; None makes one without a folder.
+        method: Name of the method, for reports.
+        config: The method's configuration, a dataclass.
+        data: What it trains on.
+
+    Raises:
+        TypeError: If `data` is not a `MultiTaskData` or `config` not a dataclass.
+    """
+    if not isinstance(data, MultiTaskData):
+        raise TypeError(f"`data` must be a `MultiTaskData`. Got `{type(data).__name__}`.")
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise TypeError(f"`config` must be a configuration object. Got `{config!r}`.")
+    run = run or Run()
+    tasks = {t.name: [t.channels, t.dense, t.weight, t.kind] for t in data.tasks.values()}
+    # Without a folder nobody compares fingerprints, and hashing the data would be for nothing.
+    content = None if run.folder is None else data.train.fingerprint()
+    context = {"method": method, "config": config_values(config), "tasks": tasks, "data": content}
+    return run._with(context=context, phases={})
+
+
+def config_values(config: Any) -> dict[str, Any]:
+    """A configuration as JSON values; functions by their name."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found[field.name] = _function_name(value) if callable(value) else value
+    return json.loads(json.dumps(found))
+
+
+def _function_name(function: Any) -> str:
+    if isinstance(function, partial):
+        arguments = ", ".join([*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())])
+        return f"{_function_name(function.func)}({arguments})"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _forget_phases(folder: Path) -> None:
+    """Delete every phase under a folder, and nothing that is not a phase's."""
+    for fingerprint in list(folder.rglob("fingerprint.json")):
+        checkpoint.forget(fingerprint.parent, keep=0)
+        fingerprint.unlink()
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    return {
+        "seed": run.seed,
+        "ranks": run.world,
+        "precision": run.precision,
+        "versions": {"torch": str(torch.__version__), "mtl-core": __version__},
+    }
+
+
+def _weights(model: nn.Module) -> dict[str, Any]:
+    names = {name: [list(p.shape), p.requires_grad] for name, p in model.named_parameters()}
+    digest = randomness.digest(model.state_dict())
+    return {"parameters": names, "initial weights": digest}
+
+
+def _settings(optimizer: Any) -> list[Any]:
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    return [type(optimizer).__name__, json.loads(json.dumps(groups, default=repr))]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

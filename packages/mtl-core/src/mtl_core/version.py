@@ -1,0 +1,3 @@
+"""The version of mtl-core."""
+
+__version__ = "0.1.0"
