@@ -4,6 +4,7 @@ A package's pages lie where its files lie (`adapmtl/README.md`, `adapmtl/CHANGEL
 the links between them hold in the repository and here. Formulas become MathML, which browsers draw without any script.
 """
 
+import ast
 import html
 import re
 import tomllib
@@ -36,12 +37,32 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the packages' own pages and pictures."""
     files.append(File.generated(config, "CONTRIBUTING.md", abs_src_path=str(ROOT / "CONTRIBUTING.md")))
     for package in PACKAGES:
-        module = next(path.parent.name for path in package.glob("src/*/py.typed"))
-        api = f"# API of {package.name}\n\n::: {module}\n"
-        files.append(File.generated(config, f"{package.name}/api.md", content=api))
+        files.append(File.generated(config, f"{package.name}/api.md", content=api_page(package)))
         for path in [*package.glob("*.md"), *package.glob("images/*")]:
             name = f"{package.name}/{path.relative_to(package).as_posix()}"
             files.append(File.generated(config, name, abs_src_path=str(path)))
+
+
+def api_page(package: Path) -> str:
+    """A section for each module; what an `__init__` only hands on stands in the module that defines it."""
+    lines = [f"# API of {package.name}"]
+    for path in sorted(package.glob("src/**/*.py"), key=lambda path: str(path.with_suffix("")).replace("__init__", "")):
+        *parents, stem = path.relative_to(package / "src").with_suffix("").parts
+        if stem == "__init__":
+            lines.append(f"::: {'.'.join(parents)}\n    options:\n      members: false")
+            if names := exported(path):
+                lines.append(f"Importable from here: {', '.join(f'`{name}`' for name in names)}.")
+        elif not stem.startswith("_"):
+            lines.append(f"::: {'.'.join([*parents, stem])}")
+    return "\n\n".join(lines)
+
+
+def exported(path: Path) -> list[str]:
+    """The names in a module's `__all__`, read without importing it."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["__all__"]:
+            return [str(name) for name in ast.literal_eval(node.value)]
+    return []
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
