@@ -49,7 +49,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict, on the sources of all packages."""
     install_editable(session, PACKAGES, "mypy>=1.14")
-    session.run("mypy", *(f"packages/{package}/src" for package in PACKAGES))
+    session.run("mypy", *(argument for package in PACKAGES for argument in ("-p", module(package))))
 
 
 @nox.session
