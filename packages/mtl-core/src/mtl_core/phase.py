@@ -34,6 +34,10 @@ KEPT = 2
 """Checkpoints kept while a phase runs: the last, and the one before in case the last is damaged."""
 
 
+REPORTED = 500
+"""Values of a curve that a report keeps; a picture shows no more."""
+
+
 class Phase:
     """The piece of training inside `run.phase(...)`; made by it, not by hand.
 
@@ -240,9 +244,10 @@ class Phase:
                 if not self.finished:
                     self.finished = True
                     self._save()
+            curves = {name: _thinned(values) for name, values in self.curves.items()}
             run.note(
                 self.name,
-                {"history": self.history, "curves": self.curves, "steps": self._step, "seconds": self._time()},
+                {"history": self.history, "curves": curves, "steps": self._step, "seconds": self._time()},
             )
         finally:
             set_random_state(before)
@@ -386,6 +391,12 @@ class _Joint(nn.Module):
     def forward(self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
         with prepared(self.model):
             return [self.model(x, names) for x, names in zip(inputs, tasks, strict=True)]
+
+
+def _thinned(values: list[float]) -> list[float]:
+    """At most `REPORTED` values, evenly spaced, the last among them."""
+    width = -(-len(values) // REPORTED) if values else 1
+    return values[::-1][::width][::-1]
 
 
 def _reduce(
