@@ -2,5 +2,6 @@
 
 from mtl_core.datasets.arrays import Arrays, arrays
 from mtl_core.datasets.folders import Folder, folders
+from mtl_core.datasets.images import digits, domains, fashion, scripts
 
-__all__ = ["Arrays", "Folder", "arrays", "folders"]
+__all__ = ["Arrays", "Folder", "arrays", "digits", "domains", "fashion", "folders", "scripts"]

@@ -177,7 +177,7 @@ def _numpy(name: str, array: ArrayLike) -> np.ndarray:
 
 def _mapped(name: str, path: str) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")  # never pickled objects
     except FileNotFoundError:
         raise FileNotFoundError(f"`{name}` must be the path of a .npy file. There is no file {path!r}.") from None
     except (ValueError, EOFError, OSError) as error:

@@ -23,7 +23,7 @@ def load(name: str) -> dict[str, np.ndarray]:
     """
     path = FOLDER / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise FileNotFoundError(

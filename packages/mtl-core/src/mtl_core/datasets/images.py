@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from mtl_core.data import MultiTaskData
-from mtl_core.datasets.arrays import Arrays, arrays
+from mtl_core.datasets.arrays import arrays
 from mtl_core.datasets.embedded import load
 from mtl_core.task import classification
-from mtl_core.types import Int, Tensor
+from mtl_core.types import Tensor
 
 DOMAIN_SCRIPTS = ("devanagari", "georgian")
 """The writing systems in `domains`: one whose letters hang from a bar, one of round letters."""
@@ -34,7 +34,7 @@ def digits() -> MultiTaskData:
         >>> data = digits()
         >>> image, targets = data.test.sources[0].data[0]
         >>> image.shape, int(targets["digits"])
-        (torch.Size([1, 8, 8]), 1)
+        (torch.Size([1, 8, 8]), 5)
     """
     return _one_data_set_per_task({"digits": _digits()})
 
@@ -103,10 +103,10 @@ def _resized(images: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(values, (DOMAIN_SIZE, DOMAIN_SIZE), mode="bilinear")
 
 
-def _one_data_set_per_task(parts: dict[str, list[tuple[Tensor, Int[Tensor, " samples"]]]]) -> MultiTaskData:
+def _one_data_set_per_task(parts: dict[str, list[tuple[Tensor, Tensor]]]) -> MultiTaskData:
     """Put the images and labels of each task's three parts together."""
-    sources: list[list[Arrays]] = [
+    train, validation, test = (
         [arrays(each[part][0], {task: each[part][1]}) for task, each in parts.items()] for part in range(3)
-    ]
+    )
     tasks = [classification(task, classes=int(each[0][1].max()) + 1) for task, each in parts.items()]
-    return MultiTaskData(tasks, *sources)
+    return MultiTaskData(tasks, train, validation, test)
