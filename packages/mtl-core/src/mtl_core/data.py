@@ -72,7 +72,13 @@ class Split:
         return Split(tasks, tuple(Source(s.data, s.index, n) for s, n in mine if n), self.augment)
 
     def steps(self, batch_size: int) -> int:
-        """Number of training steps of one epoch: one pass of the longest source."""
+        """Number of training steps of one epoch: one pass of the longest source.
+
+        Raises:
+            ValueError: If `batch_size` is not at least 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Got `batch_size = {batch_size}`.")
         return max(max(1, len(source) // batch_size) for source in self.sources)
 
     def batch(self, seed: int, epoch: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> Batch:
@@ -100,7 +106,8 @@ class Split:
     def views(self, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[View]:
         """All samples once, in order and without augmentation; with several ranks, this rank's share."""
         for source in self.sources:
-            for indices in torch.arange(len(source))[rank::world].split(batch_size):
+            mine = torch.arange(len(source))[rank::world]
+            for indices in mine.split(batch_size) if len(mine) else ():
                 view = self._view(source, indices, None)
                 if view.targets:
                     yield view
@@ -135,7 +142,8 @@ class Split:
     def _view(self, source: Source, indices: Tensor, augmented: tuple[object, ...] | None) -> View:
         if augmented is None and hasattr(source.data, "batch"):
             inputs, found = source.data.batch(indices)
-            targets = {name: found[name] for name in source.names if found.get(name) is not None}
+            inputs = _input(inputs)
+            targets = {name: _tensor(found[name]) for name in source.names if found.get(name) is not None}
         else:
             samples = [source.data[i] for i in indices.tolist()]
             pairs = [(_input(x), {n: _tensor(t[n]) for n in source.names if t.get(n) is not None}) for x, t in samples]
@@ -157,7 +165,7 @@ class Split:
     def _check(self, source: Source, indices: Tensor, inputs: Tensor, targets: dict[str, Tensor]) -> None:
         # One sum is one pass; NaN and Inf both survive it.
         if inputs.is_floating_point() and not torch.isfinite(inputs.sum()):
-            bad = indices[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()
+            bad = indices[~torch.isfinite(inputs.reshape(len(inputs), -1)).all(1)].tolist()
             if bad:
                 raise ValueError(f"Inputs must be finite. Got NaN or Inf in sample {bad[0]} of source {source.index}.")
         for name, target in targets.items():
@@ -235,7 +243,8 @@ class MultiTaskData:
 
 def _split(part: str, given: Any, tasks: dict[str, Task], augment: Augment | None) -> Split:
     sources = []
-    for index, data in enumerate(given if isinstance(given, (list, tuple)) and not _is_pairs(given) else [given]):
+    listed = isinstance(given, (list, tuple)) and len(given) > 0 and not _is_pairs(given)
+    for index, data in enumerate(given if listed else [given]):
         if not len(data):
             raise ValueError(f"`{part}` must hold at least one sample. Got an empty data set (source {index}).")
         labelled = data.tasks if hasattr(data, "tasks") else data[0][1]
