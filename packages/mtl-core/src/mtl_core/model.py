@@ -40,8 +40,9 @@ class SharedBackbone(nn.Module):
         example: One input batch, from which channels are found; without it `backbone.channels` is read.
 
     Raises:
-        ValueError: If a tap names no layer that is called exactly once, or a task that is not there.
-        TypeError: If the number of channels cannot be known.
+        ValueError: If a tap names no layer that is called exactly once, or a task that is not there, or a task cannot be
+            named so.
+        TypeError: If the number of channels cannot be known, or the backbone gives no tensor.
 
     Examples:
         >>> from mtl_core.task import attribute
@@ -62,6 +63,7 @@ class SharedBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self._tasks = dict(tasks) if isinstance(tasks, Mapping) else {task.name: task for task in tasks}
+        check_names("tasks", self._tasks)
         self._head, self._example = head, example
         self.taps = dict(taps or {})
         for name in self.taps:
@@ -113,14 +115,21 @@ class SharedBackbone(nn.Module):
             if not isinstance(channels, int):
                 raise TypeError("`example` (one input batch) must be given for a backbone without an int `channels`.")
             return {OUTPUT: channels}
-        parameter = next(self.backbone.parameters(), self._example)
+        parameter = next((p for p in self.backbone.parameters() if p.is_floating_point()), self._example)
+        dtype = parameter.dtype if self._example.is_floating_point() else self._example.dtype
         with evaluating(self.backbone):
-            features = self.backbone(self._example.to(parameter.device))
+            features = self.backbone(self._example.to(parameter.device, dtype))
         found = features if self._layered else {OUTPUT: features}
         missing = [layer for layer in layers if layer not in found]
         if missing:
             raise ValueError(f"`taps` must name layers that the backbone gives, {sorted(found)}. Got {missing}.")
-        return {layer: feature.shape[1] for layer, feature in found.items()}
+        for layer in layers:
+            if not isinstance(found[layer], Tensor) or found[layer].ndim not in (2, 4):
+                raise TypeError(
+                    "`backbone` must give [batch, channels, h, w] or [batch, channels]. "
+                    f"Got {_kind(found[layer])} as `{layer}`."
+                )
+        return {layer: found[layer].shape[1] for layer in layers}
 
 
 class TaskGroups(nn.Module):
@@ -147,11 +156,7 @@ class TaskGroups(nn.Module):
         super().__init__()
         if not groups:
             raise ValueError("`groups` must hold at least one model. Got none.")
-        for group in groups:
-            if not group or "." in group or group in ("head", "stem"):
-                raise ValueError(
-                    f"`groups` must have names without a dot, other than `head` and `stem`. Got `{group}`."
-                )
+        check_names("groups", groups, "head", "stem")
         self.groups = nn.ModuleDict(dict(groups))
         self.stem = stem
         self._group_of: dict[str, str] = {}
@@ -163,6 +168,11 @@ class TaskGroups(nn.Module):
         parameters = [p for group in self.groups.values() for p in {id(p) for p in group.parameters()}]
         if len(set(parameters)) < len(parameters):
             raise ValueError("`groups` must not share parameters: `build` must make a new model at each call.")
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Tasks by name, of the groups that know theirs."""
+        return {name: task for model in self.groups.values() for name, task in known_tasks(model).items()}
 
     def forward(self, inputs: Tensor, tasks: Sequence[str] | None = None) -> dict[str, Any]:
         """Give the predictions of `tasks` (default: all); only the groups that hold them are computed."""
@@ -184,7 +194,8 @@ class TaskGroups(nn.Module):
 
     def structure(self) -> dict[str, Any]:
         """Tasks and structure of each group, in order."""
-        return {"groups": {g: {"tasks": tasks_of(m), "structure": structure_of(m)} for g, m in self.groups.items()}}
+        groups = {g: {"tasks": tasks_of(m), "structure": structure_of(m)} for g, m in self.groups.items()}
+        return {"groups": groups, **({} if self.stem is None else {"stem": True})}
 
 
 OUTPUT = "output"
@@ -203,8 +214,23 @@ def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
     """
     from torch import fx
 
+    class Tracer(fx.Tracer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: dict[str, list[Any]] = {}
+
+        def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            given = super().call_module(m, forward, args, kwargs)
+            self.calls.setdefault(self.path_of_module(m), []).append(given)
+            return given
+
     try:
-        traced = fx.symbolic_trace(backbone)
+        tracer = Tracer()
+        graph = tracer.trace(backbone)
+        with evaluating(backbone):
+            changes = str(fx.Tracer().trace(backbone)) != str(graph)
+        if changes:  # the trace would keep doing what is done in one of the two modes
+            raise ValueError("its forward is another one in training than in evaluation mode (`self.training`).")
     except Exception as error:
         if _gives_layers(backbone):
             return backbone
@@ -212,20 +238,19 @@ def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
             f"`taps` need a backbone that torch.fx can trace, or one that gives `{{layer: features}}` "
             f"(an attribute `layers` names them). Tracing failed: {error}"
         ) from error
-    (output,) = (node for node in traced.graph.nodes if node.op == "output")
-    calls: dict[str, list[fx.Node]] = {}
-    for node in traced.graph.nodes:
-        if node.op == "call_module":
-            calls.setdefault(str(node.target), []).append(node)
-    calls.setdefault(OUTPUT, [output.args[0]])
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    given = output.args[0]
+    calls = {**tracer.calls, **{k: [v] for k, v in given.items()}} if isinstance(given, dict) else tracer.calls
+    nodes = {path: [v.node if isinstance(v, fx.Proxy) else v for v in values] for path, values in calls.items()}
+    nodes.setdefault(OUTPUT, [given])
     for layer in layers:
-        if len(calls.get(layer, [])) != 1:
-            raise ValueError(f"`taps` must name layers called exactly once, as {sorted(calls)[:4]}. Got `{layer}`.")
-    output.args = ({layer: calls[layer][0] for layer in layers},)
-    traced.graph.eliminate_dead_code()
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced
+        if len(nodes.get(layer, [])) != 1 or not isinstance(nodes[layer][0], fx.Node):
+            once = [path for path, values in nodes.items() if len(values) == 1]
+            raise ValueError(f"`taps` must name layers called exactly once, as {once[:4]}. Got `{layer}`.")
+    output.args = ({layer: nodes[layer][0] for layer in layers},)
+    whole = fx.GraphModule(backbone, graph)
+    whole.graph.eliminate_dead_code()
+    return fx.GraphModule(whole, whole.graph)  # made again, it has only what its graph still uses
 
 
 def chosen(available: Mapping[str, Any], tasks: Sequence[str] | None) -> list[str]:
@@ -278,6 +303,32 @@ def components_of(model: nn.Module) -> dict[str, list[nn.Module]]:
     return parts
 
 
+def known_tasks(model: nn.Module) -> dict[str, Task]:
+    """The tasks that a model itself knows (an attribute `tasks`); a plain module may know none."""
+    tasks = getattr(model, "tasks", None)
+    return {k: v for k, v in tasks.items() if isinstance(v, Task)} if isinstance(tasks, Mapping) else {}
+
+
+def check_names(what: str, names: Iterable[str], *reserved: str) -> None:
+    """Refuse names that cannot name a part of a module.
+
+    Args:
+        what: The argument, for the message.
+        names: The names.
+        reserved: Names that have another meaning here.
+
+    Raises:
+        ValueError: If a name is empty, reserved, has a dot, or is an attribute of torch's modules.
+    """
+    parts = nn.ModuleDict()
+    for name in names:
+        if not name or "." in name or name in reserved or hasattr(parts, name):
+            raise ValueError(
+                f"`{what}` must have names without a dot that are no attribute of torch's modules"
+                f"{''.join(f', nor `{r}`' for r in reserved)}. Got `{name}`."
+            )
+
+
 def structure_of(model: nn.Module) -> dict[str, Any]:
     """`model.structure()`, or nothing for a plain module."""
     structure: Any = getattr(model, "structure", dict)
@@ -285,10 +336,18 @@ def structure_of(model: nn.Module) -> dict[str, Any]:
 
 
 def rebuild(structure: Mapping[str, Any], build: Build, tasks: Mapping[str, Task]) -> nn.Module:
-    """Make a model of a stored structure from what `build` gives; its weights are still to be loaded."""
+    """Make a model of a stored structure from what `build` gives; its weights are still to be loaded.
+
+    Raises:
+        ValueError: If the structure has a stem, and `build` does not give it.
+    """
+    model: Any = build(dict(tasks))
+    if structure_of(model) == dict(structure):
+        return model
     if "groups" not in structure:
-        model: Any = build(dict(tasks))
         return model.restructure(structure) if hasattr(model, "restructure") else model
+    if structure.get("stem"):
+        raise ValueError("`build` must give the groups and their stem. Got a model of another structure.")
     groups = {
         group: rebuild(part["structure"], build, {name: tasks[name] for name in part["tasks"]})
         for group, part in structure["groups"].items()
@@ -304,7 +363,7 @@ class Builder:
 
     Raises:
         ValueError: When called, if the model shares a parameter with one given before.
-        TypeError: When called, if the model has no `components()`.
+        TypeError: When called, if what is built is no module or has no `components()`.
     """
 
     def __init__(self, build: Build) -> None:
@@ -314,6 +373,8 @@ class Builder:
     def __call__(self, tasks: Mapping[str, Task]) -> nn.Module:
         """Build for exactly these tasks and check what came."""
         model = self._build(dict(tasks))
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"`build` must give a module. Got {type(model).__name__}.")
         for parameter in model.parameters():
             before = self._seen.get(id(parameter))
             if before is not None and before() is parameter:  # an id alone may belong to something that is gone
@@ -340,6 +401,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _kind(value: Any) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _gives_layers(backbone: nn.Module) -> bool:
