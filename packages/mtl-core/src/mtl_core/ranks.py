@@ -1,20 +1,35 @@
 """Several processes: what is reduced, gathered and waited for. With one process everything here does nothing."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
+_alone: ContextVar[bool] = ContextVar("_alone", default=False)
+
+
 def connect() -> tuple[int, int]:
     """Join the other processes if `torchrun` started this one; give (rank, number of ranks)."""
-    if not dist.is_available():
+    if _alone.get() or not dist.is_available():
         return 0, 1
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it this process works for itself: `connect` gives (0, 1), so nothing waits for the other ranks."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def device_index() -> int:
@@ -34,6 +49,18 @@ def largest(tensor: Tensor, world: int) -> Tensor:
     if world > 1:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor
+
+
+def copy_first(tensors: Sequence[Tensor], world: int) -> None:
+    """Overwrite the tensors with those of rank 0; one message for each type."""
+    if world == 1:
+        return
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        same = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in same])
+        dist.broadcast(flat, 0)
+        for tensor, part in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
+            tensor.detach().copy_(part.view(tensor.shape))
 
 
 def wait(world: int) -> None:

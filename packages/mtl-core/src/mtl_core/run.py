@@ -123,11 +123,12 @@ class Run:
         """
         if self.world > 1 and self.folder is None:
             raise ValueError("`spread` over several ranks must have a folder that all see: give `Run(folder)`.")
-        if self.world > 1:
-            for name in list(names)[self.rank :: self.world]:
-                fn(name, self._alone(name))
-            ranks.wait(self.world)
-        return {name: fn(name, self._alone(name)) for name in names}
+        with ranks.alone():  # what `fn` evaluates, it evaluates alone
+            if self.world > 1:
+                for name in list(names)[self.rank :: self.world]:
+                    fn(name, self._alone(name))
+                ranks.wait(self.world)
+            return {name: fn(name, self._alone(name)) for name in names}
 
     @contextmanager
     def phase(self, name: str, *, model: nn.Module, optimizer: Any, state: Sequence[Any] = ()) -> Iterator[Phase]:
