@@ -48,10 +48,15 @@ def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
             flat = item.detach()
             place = (flat.data_ptr(), flat.shape, flat.stride(), flat.dtype, flat.device)
             if flat.numel() == 0 or place not in seen:  # a tensor used twice is stored once
+                while path in tensors:  # {"a.b": x, "a": {"b": y}} are two
+                    path += "'"
                 seen[place] = path
                 tensors[path] = _own(flat)
             return {"$tensor": seen[place]}
         if isinstance(item, Mapping):
+            for k in item:
+                if k is not None and not isinstance(k, (bool, int, float, str)):
+                    raise TypeError(f"State must have numbers or strings as keys. Got {type(k).__name__} at `{path}`.")
             return {"$dict": [[k, walk(v, f"{path}.{k}" if path else str(k))] for k, v in item.items()]}
         if isinstance(item, (list, tuple)):
             kind = "$list" if isinstance(item, list) else "$tuple"
@@ -103,8 +108,10 @@ def write_part(folder: Path, name: str, state: Any) -> None:
         _flush(folder / f"{name}.safetensors")
         write_text(folder / f"{name}.json", text)
     except StorageError:
+        clear(folder.parent)
         raise
     except (OSError, SafetensorError) as error:
+        clear(folder.parent)
         raise StorageError(
             f"Cannot write a checkpoint to `{folder.parent}`: {error}. The last complete one is intact; "
             "make the folder writable, with room, and give the same command again."
@@ -125,8 +132,10 @@ def seal(folder: Path, final: Path, facts: Mapping[str, Any]) -> None:
         os.rename(folder, final)
         _flush(final.parent)
     except OSError as error:
+        clear(final.parent)
         raise StorageError(
-            f"Cannot finish the checkpoint `{final}`: {error}. The one before is intact; make room and try again."
+            f"Cannot finish the checkpoint `{final}`: {error}. The last complete one is intact; "
+            "make the folder writable, with room, and give the same command again."
         ) from error
 
 
@@ -139,8 +148,15 @@ def checkpoints(folder: Path) -> list[Path]:
 def forget(folder: Path, keep: int) -> None:
     """Delete all but the last `keep` checkpoints, and what an interrupted writing left."""
     complete = checkpoints(folder)
-    for old in [*complete[: len(complete) - keep], *folder.glob(".writing-*")]:
+    for old in complete[: len(complete) - keep]:
         shutil.rmtree(old, ignore_errors=True)
+    clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Delete what an interrupted writing left."""
+    for left in folder.glob(".writing-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -149,8 +165,11 @@ def verify(folder: Path) -> dict[str, Any]:
     Raises:
         StorageError: If a file is missing, damaged, or of a newer format.
     """
-    manifest = read_json(folder / "manifest.json")
     advice = f"Delete the folder `{folder}` to continue from the checkpoint before it (or start again)."
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except StorageError as error:
+        raise StorageError(f"{error} {advice}") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise StorageError(f"`{folder / 'manifest.json'}` is not a checkpoint's manifest. {advice}")
     if manifest.get("format") != FORMAT:
