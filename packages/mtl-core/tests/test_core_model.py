@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from mtl_core.model import (
     Builder,
     SharedBackbone,
@@ -20,7 +22,6 @@ from mtl_core.model import (
     tasks_of,
 )
 from mtl_core.task import Task, attribute, classification
-from torch import Tensor, nn
 
 TASKS = {"kind": classification("kind", 3), "tall": attribute("tall")}
 
@@ -99,7 +100,7 @@ def test_channels_are_read_from_the_backbone_without_an_example() -> None:
     assert SharedBackbone(Features(), list(TASKS.values()), head).heads["kind"][2].in_features == 8
     with pytest.raises(TypeError, match=r"`example` \(one input batch\) must be given for a backbone without an int"):
         SharedBackbone(nn.Linear(2, 2), TASKS, head)
-    with pytest.raises(TypeError, match="`example` .* must be given with `taps`"):
+    with pytest.raises(TypeError, match=r"`example` .* must be given with `taps`"):
         SharedBackbone(Features(), TASKS, head, {"tall": "conv1"})
 
 
@@ -148,7 +149,7 @@ def test_cutting_shares_weights_with_the_backbone_and_leaves_it_whole() -> None:
 @pytest.mark.parametrize("layer", ["relu", "nowhere", "spare"])
 def test_a_tap_that_is_not_called_exactly_once_is_refused(layer: str) -> None:
     """A layer used twice has no one output."""
-    with pytest.raises(ValueError, match=f"`taps` must name layers called exactly once, as .* Got `{layer}`"):
+    with pytest.raises(ValueError, match=rf"`taps` must name layers called exactly once, as .* Got `{layer}`"):
         shared({"tall": layer})
 
 
@@ -187,7 +188,7 @@ def test_a_backbone_that_acts_otherwise_in_training_is_not_traced() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.dropout(self.a(x), 0.5, self.training)
 
-    with pytest.raises(ValueError, match="another one in training than in evaluation mode"):
+    with pytest.raises(ValueError, match=r"another one in training than in evaluation mode"):
         SharedBackbone(Dropping(), TASKS, linear, {"tall": "a"}, torch.zeros(1, 4))
 
 
@@ -205,14 +206,14 @@ def test_restructuring_moves_the_taps() -> None:
     again = shared().restructure({"taps": taps})
     assert (again.structure(), again.tasks) == ({"taps": taps}, TASKS)
     assert again.restructure({"taps": taps}) is again
-    with pytest.raises(ValueError, match="`restructure` must be called on a model without taps. Got one with"):
+    with pytest.raises(ValueError, match=r"`restructure` must be called on a model without taps. Got one with"):
         again.restructure({"taps": {"tall": "conv2"}})
 
 
 @pytest.mark.parametrize("name", ["type", "keys", "training"])
 def test_names_of_torch_attributes_are_refused(name: str) -> None:
     """A module cannot hold a part of such a name."""
-    with pytest.raises(ValueError, match=f"`tasks` must have names .* Got `{name}`"):
+    with pytest.raises(ValueError, match=rf"`tasks` must have names .* Got `{name}`"):
         one(name)
 
 
@@ -250,16 +251,16 @@ def test_groups_within_groups_are_groups() -> None:
 
 def test_unusable_groups_are_refused() -> None:
     """No group, reserved names, a task twice, a module twice."""
-    with pytest.raises(ValueError, match="`groups` must hold at least one model. Got none"):
+    with pytest.raises(ValueError, match=r"`groups` must hold at least one model. Got none"):
         TaskGroups({})
     for name in ("head", "stem", "a.b", "", "values"):
-        with pytest.raises(ValueError, match=f"`groups` must have names .*nor `head`, nor `stem`. Got `{name}`"):
+        with pytest.raises(ValueError, match=rf"`groups` must have names .*nor `head`, nor `stem`. Got `{name}`"):
             TaskGroups({name: one("a")})
-    with pytest.raises(ValueError, match="`groups` must hold each task once. Got `a` in two groups"):
+    with pytest.raises(ValueError, match=r"`groups` must hold each task once. Got `a` in two groups"):
         TaskGroups({"x": one("a"), "y": one("a")})
     first, second = one("a"), one("b")
     second.backbone = first.backbone
-    with pytest.raises(ValueError, match="`groups` must not share parameters"):
+    with pytest.raises(ValueError, match=r"`groups` must not share parameters"):
         TaskGroups({"x": first, "y": second})
 
 
@@ -283,7 +284,7 @@ def test_components_name_each_parameter_exactly_once() -> None:
     assert tasks_of(Plain({"backbone": ["trunk"], "head.a": ["top"]})) == ["a"]
     with pytest.raises(ValueError, match=r"must name every parameter. Got `top.weight` in none of \['backbone'\]"):
         components_of(Plain({"backbone": ["trunk"]}))
-    with pytest.raises(ValueError, match="must name each parameter once. Got one in `backbone` and `head.a`"):
+    with pytest.raises(ValueError, match=r"must name each parameter once. Got one in `backbone` and `head.a`"):
         components_of(Plain({"backbone": ["trunk", "top"], "head.a": ["top"]}))
     with pytest.raises(TypeError, match=r"A model must have `components\(\) .* Got Linear without it"):
         components_of(nn.Linear(1, 1))
@@ -295,12 +296,12 @@ def test_a_builder_refuses_what_it_has_seen() -> None:
     same = Plain(parts)
     build = Builder(lambda tasks: same)
     build(TASKS)
-    with pytest.raises(ValueError, match="`build` must make a new model at each call. Got a parameter that was given"):
+    with pytest.raises(ValueError, match=r"`build` must make a new model at each call. Got a parameter that was given"):
         build(TASKS)
     fresh = Builder(lambda tasks: Plain(parts))
     for _ in range(50):  # ids of what is gone come again
         fresh(TASKS)
-    with pytest.raises(TypeError, match="`build` must give a module. Got dict"):
+    with pytest.raises(TypeError, match=r"`build` must give a module. Got dict"):
         Builder(lambda tasks: tasks)(TASKS)  # type: ignore[arg-type,return-value]
 
 
@@ -324,7 +325,7 @@ def test_a_structure_is_rebuilt_from_what_build_gives() -> None:
 
     stored = stemmed({}).structure()
     assert structure_of(rebuild(stored, stemmed, {})) == stored
-    with pytest.raises(ValueError, match="`build` must give the groups and their stem"):
+    with pytest.raises(ValueError, match=r"`build` must give the groups and their stem"):
         rebuild(stored, build, TASKS)
 
 

@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
 _alone: ContextVar[bool] = ContextVar("_alone", default=False)
 
 
