@@ -7,6 +7,7 @@ a folder resumes: give the same command again, and finished phases are loaded, a
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -98,9 +99,12 @@ class Run:
         return self._progress and self.rank == 0
 
     def child(self, name: str) -> "Run":
-        """A run in the subfolder `name`, everything else the same."""
-        if not name or name != Path(name).name or name.startswith("."):
-            raise ValueError(f"`name` must be the name of a folder. Got `name = {name!r}`.")
+        """A run in the subfolder `name`, everything else the same.
+
+        Raises:
+            ValueError: If the name is no folder's.
+        """
+        _check_name(name)
         return self._with(folder=None if self.folder is None else self.folder / name, phases={}, context={})
 
     def place(self, module: M) -> M:
@@ -142,13 +146,15 @@ class Run:
                 and JSON values. Modules among them are placed on the device, and their gradients averaged over ranks.
 
         Raises:
+            ValueError: If the name is no folder's, or there was a phase of this name.
             StorageError: If the folder holds the phase of another configuration, or a damaged checkpoint.
         """
-        self.place(model)
-        model.zero_grad(set_to_none=True)
-        for item in state:
+        _check_name(name)
+        if name in self.phases:
+            raise ValueError(f"`name` must be new within the run. Got a second phase `{name}`.")
+        for item in (model, *state):
             if isinstance(item, nn.Module):
-                self.place(item)
+                self.place(item).zero_grad(set_to_none=True)
         with self._deterministic(), Phase(self, name, model, optimizer, state).running() as phase:
             yield phase
 
@@ -174,12 +180,11 @@ class Run:
         if path.exists():
             stored = checkpoint.read_json(path)
             stored = stored if isinstance(stored, dict) else {}
-            different = [
-                f"{k}: {_short(stored.get(k))} there, {_short(v)} now" for k, v in mine.items() if stored.get(k) != v
-            ]
+            different = _differences(stored, mine)
             if different:
+                more = f"; and {len(different) - 6} more" if len(different) > 6 else ""
                 raise StorageError(
-                    f"`{folder}` holds another training ({'; '.join(different)}). "
+                    f"`{folder}` holds another training ({'; '.join(different[:6])}{more}). "
                     "Choose another folder, or start afresh with `again=True` (`--again`)."
                 )
         elif self.rank == 0:
@@ -208,6 +213,8 @@ class Run:
     def _deterministic(self) -> Iterator[None]:
         before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
         if self.deterministic:
+            if self.device.type == "cuda":  # without it torch refuses cuBLAS
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
         try:
             yield
@@ -234,8 +241,16 @@ def begin(run: Run | None, method: str, config: Any, data: MultiTaskData) -> Run
     run = run or Run()
     tasks = {t.name: [t.channels, t.dense, t.weight, t.kind] for t in data.tasks.values()}
     # Without a folder nobody compares fingerprints, and hashing the data would be for nothing.
-    content = None if run.folder is None else data.train.fingerprint()
-    context = {"method": method, "config": config_values(config), "tasks": tasks, "data": content}
+    parts = {} if run.folder is None else {"train": data.train, "validation": data.validation}
+    content = {name: part.fingerprint() for name, part in parts.items() if part is not None}
+    augment = None if data.augment is None else function_name(data.augment)
+    context = {
+        "method": method,
+        "config": config_values(config),
+        "tasks": tasks,
+        "data": content,
+        "augment": augment,
+    }
     return run._with(context=context, phases={})
 
 
@@ -244,23 +259,48 @@ def config_values(config: Any) -> dict[str, Any]:
     found = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        found[field.name] = _function_name(value) if callable(value) else value
+        found[field.name] = function_name(value) if callable(value) else value
     return json.loads(json.dumps(found))
 
 
-def _function_name(function: Any) -> str:
+def function_name(function: Any) -> str:
+    """Where a function or an object's class is defined, with the arguments of a partial application.
+
+    Examples:
+        >>> function_name(partial(json.dumps, indent=1))
+        'json:dumps(indent=1)'
+    """
     if isinstance(function, partial):
-        arguments = ", ".join([*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())])
-        return f"{_function_name(function.func)}({arguments})"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
+        arguments = [_without_address(v) for v in function.args]
+        named = [f"{k}={_without_address(v)}" for k, v in function.keywords.items()]
+        return f"{function_name(function.func)}({', '.join(arguments + named)})"
+    named_thing = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named_thing.__module__}:{named_thing.__qualname__}"
+
+
+def _without_address(value: Any) -> str:
+    """What an object calls itself; its place in memory differs from process to process and says nothing."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _check_name(name: str) -> None:
+    if not name or name != Path(name).name or name.startswith("."):
+        raise ValueError(f"`name` must be the name of a folder. Got `name = {name!r}`.")
 
 
 def _forget_phases(folder: Path) -> None:
     """Delete every phase under a folder, and nothing that is not a phase's."""
     for fingerprint in list(folder.rglob("fingerprint.json")):
-        checkpoint.forget(fingerprint.parent, keep=0)
-        fingerprint.unlink()
+        try:
+            ours = "initial weights" in checkpoint.read_json(fingerprint)
+        except (StorageError, TypeError):  # damaged, or somebody else's
+            ours = any((found / "manifest.json").exists() for found in checkpoint.checkpoints(fingerprint.parent))
+        if ours:
+            try:
+                fingerprint.unlink()
+                checkpoint.forget(fingerprint.parent, keep=0)
+            except OSError as error:
+                raise StorageError(f"`{fingerprint.parent}` cannot be deleted: {error}. Change its rights.") from error
 
 
 def _environment(run: Run) -> dict[str, Any]:
@@ -280,7 +320,16 @@ def _weights(model: nn.Module) -> dict[str, Any]:
 
 def _settings(optimizer: Any) -> list[Any]:
     groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    return [type(optimizer).__name__, json.loads(json.dumps(groups, default=repr))]
+    return [type(optimizer).__name__, json.loads(json.dumps(groups, default=_without_address))]
+
+
+def _differences(there: Any, now: Any, path: str = "") -> list[str]:
+    """Each value that differs, by its path; values that only the stored fingerprint has do not count."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        places = [(there.get(key), value, f"{path}.{key}" if path else key) for key, value in now.items()]
+        return [found for place in places for found in _differences(*place)]
+    same = json.dumps(there) == json.dumps(now)  # not `==`: NaN is itself
+    return [] if same else [f"{path}: {_short(there)} there, {_short(now)} now"]
 
 
 def _short(value: Any) -> str:
