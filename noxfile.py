@@ -101,8 +101,10 @@ def build_wheel(session: nox.Session, package: str, folder: Path) -> Path:
 @nox.parametrize("package", [nox.param(package, id=package) for package in PACKAGES])
 def lowest(session: nox.Session, package: str) -> None:
     """The tests of one package with the lowest versions that it declares (not in the default set)."""
-    install_editable(session, with_core(package), "--resolution", "lowest-direct", extra="[test]")
-    session.run("pytest", f"packages/{package}/tests", *session.posargs, env=TEST_ENV)
+    install_editable(session, with_core(package), *TEST_TOOLS, "--resolution", "lowest-direct", extra="[test]")
+    # Old releases use what newer ones of their own dependencies deprecate.
+    old = ["-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning"]
+    session.run("pytest", *PARALLEL, *old, f"packages/{package}/tests", *session.posargs, env=TEST_ENV)
 
 
 @nox.session
