@@ -134,7 +134,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
     """The error names the data set, the place, and the remedy."""
     monkeypatch.setattr(embedded, "FOLDER", tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"The data set `digits` must lie in .*digits.npz.*install mtl-core again"
+        FileNotFoundError, match=r"The data set `digits` must lie in .*digits.npz'. It does not: install"
     ):
         digits()
 

@@ -1,7 +1,26 @@
-"""Data: sources made from arrays and folders, and small real sets that core carries."""
+"""Data: sources made from arrays and from folders, and small sets that core carries or makes.
+
+| Function | Regime | What |
+|---|---|---|
+| `rooms` | common images, many labels | indoor scenes 48×64: segmentation, depth, normals, edges, keypoints, attributes |
+| `shapes` | common images, many labels | unlimited scenes of boxes and ellipsoids, exact labels, made on the fly |
+| `scripts` | one data set per task | characters of eight writing systems: rendered fonts with distortion, not handwriting |
+| `domains` | one data set per task | `digits`, `fashion` and two of `scripts` at 32×32 |
+| `digits`, `fashion` | one task | handwritten digits 8×8; clothes 28×28 |
+| `arrays` | yours | tensors, numpy arrays, `.npy` files that stay on disk |
+| `folders` | yours | one folder per task, one folder per class, image files |
+
+Nothing is downloaded. A text beside each file in `files` says what it is, how it was made, and under which licence.
+"""
 
 from mtl_core.datasets.arrays import Arrays, arrays
+from mtl_core.datasets.augmentation import augment, jitter, mirror
 from mtl_core.datasets.folders import Folder, folders
 from mtl_core.datasets.images import digits, domains, fashion, scripts
+from mtl_core.datasets.rooms import rooms
+from mtl_core.datasets.shapes import Shapes, shapes
 
-__all__ = ["Arrays", "Folder", "arrays", "digits", "domains", "fashion", "folders", "scripts"]
+__all__ = [
+    "Arrays", "Folder", "Shapes", "arrays", "augment", "digits", "domains", "fashion", "folders", "jitter", "mirror", "rooms",
+    "scripts", "shapes",
+]  # fmt: skip
