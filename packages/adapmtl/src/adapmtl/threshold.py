@@ -164,6 +164,14 @@ class Thresholded(nn.Module):
         return self.model.components()  # type: ignore[operator]
 
     @torch.no_grad()
+    def center(self) -> None:
+        """Take the mean over all weights from `u`: the common level is `s` alone, and stays where it was solved for."""
+        sizes = torch.zeros_like(self.u)
+        for name, group in self._group.items():
+            sizes[group] += self.model.get_parameter(name).numel()
+        self.u.sub_((self.u * sizes).sum() / sizes.sum())
+
+    @torch.no_grad()
     def level(self, target: float) -> float:
         """Set the common level `s` so that the overall sparsity is `target`; refresh the caps.
 

@@ -4,7 +4,7 @@ Both sides get the same predicted labels and targets (torchmetrics takes labels;
 apart, because both need it), and every repeat measures them one after the other. The result is a ratio; its size depends
 on the number of classes and on the size of the batch, because torchmetrics writes a map of each class.
 
-    python shared/benchmarks/miou.py
+    nox -s bench -- mtl-core
 """
 
 import statistics

@@ -1,0 +1,29 @@
+"""Adaptive pruning of a multi-task model: thresholds learned per component, to the sparsity that you ask for.
+
+Xiang, Xu, Deng, Yu, Zhang, Hu, *AdapMTL: Adaptive pruning framework for multitask learning model*, ACM Multimedia 2024.
+"""
+
+from adapmtl.components import backbone_and_heads, one_for_all, per_component, per_layer
+from adapmtl.fit import Config, fit
+from adapmtl.sensitivity import sensitivity
+from adapmtl.threshold import Thresholded, bake, soft_threshold, sparsity
+from adapmtl.weighting import AdaptiveWeights, AuthorsWeights
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdaptiveWeights",
+    "AuthorsWeights",
+    "Config",
+    "Thresholded",
+    "__version__",
+    "backbone_and_heads",
+    "bake",
+    "fit",
+    "one_for_all",
+    "per_component",
+    "per_layer",
+    "sensitivity",
+    "soft_threshold",
+    "sparsity",
+]
