@@ -22,12 +22,11 @@ labels  uint8 [1797], 0 to 9
 """
 
 
-def main() -> None:
+def make() -> dict[str, np.ndarray]:
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
-    arrays = {"images": digits.images[order].astype(np.uint8), "labels": digits.target[order].astype(np.uint8)}
-    write("digits", arrays, TEXT)
+    return {"images": digits.images[order].astype(np.uint8), "labels": digits.target[order].astype(np.uint8)}
 
 
 if __name__ == "__main__":
-    main()
+    write("digits", make(), TEXT)

@@ -86,13 +86,6 @@ def test_fashion_has_as_many_images_of_each_class() -> None:
         assert whole(split)["fashion"][1].bincount().tolist() == [count] * 10
 
 
-def test_digits_are_those_of_scikit_learn() -> None:
-    """The images are scikit-learn's, in another order."""
-    load_digits = pytest.importorskip("sklearn.datasets").load_digits
-    ours = sorted(image.tobytes() for image in embedded.load("digits")["images"])
-    assert ours == sorted(image.astype(np.uint8).tobytes() for image in load_digits().images)
-
-
 def test_scripts_can_be_told_apart_by_their_nearest_neighbours() -> None:
     """Drawings carry their character: the nearest training drawing is right far more often than chance."""
     data = scripts()
