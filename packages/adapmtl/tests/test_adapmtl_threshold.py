@@ -7,18 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from adapmtl.components import count_within, head_of, prunable, shares
-from adapmtl.level import HIGH, LOW, asked_sparsity, solve
-from adapmtl.threshold import (
-    Thresholded,
+from adapmtl.components import (
     backbone_and_heads,
-    bake,
+    count_within,
+    head_of,
     one_for_all,
     per_component,
     per_layer,
-    soft_threshold,
-    sparsity,
+    prunable,
+    shares,
 )
+from adapmtl.level import HIGH, LOW, asked_sparsity, solve
+from adapmtl.threshold import soft_threshold
+from adapmtl.thresholded import Thresholded, bake, sparsity
 
 
 class Small(nn.Module):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from adapmtl.weighting import AdaptiveWeights, AuthorsWeights, authors_weights, beta, factor, relative_change
+from adapmtl.authors import AuthorsWeights, authors_weights
+from adapmtl.weighting import AdaptiveWeights, beta, factor, relative_change
 
 
 class Parts(nn.Module):

@@ -3,11 +3,13 @@
 Xiang, Xu, Deng, Yu, Zhang, Hu, *AdapMTL: Adaptive pruning framework for multitask learning model*, ACM Multimedia 2024.
 """
 
+from adapmtl.authors import AuthorsWeights
 from adapmtl.components import backbone_and_heads, one_for_all, per_component, per_layer
 from adapmtl.fit import Config, fit
 from adapmtl.sensitivity import sensitivity
-from adapmtl.threshold import Thresholded, bake, soft_threshold, sparsity
-from adapmtl.weighting import AdaptiveWeights, AuthorsWeights
+from adapmtl.threshold import soft_threshold
+from adapmtl.thresholded import Thresholded, bake, sparsity
+from adapmtl.weighting import AdaptiveWeights
 
 __version__ = "0.1.0"
 

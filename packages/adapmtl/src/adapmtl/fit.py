@@ -1,6 +1,6 @@
 r"""The procedure: weights and thresholds are trained together, and the overall sparsity is held at what was asked for.
 
-$$\min_{W, \theta} \sum_t \beta_t L_t\big(S(W, \sigma(\theta))\big) \quad \text{s. t.} \quad \text{share of zeros} = \text{asked}$$
+$$\min_{W, \theta} \sum_t \beta_t L_t\big(S(W, \sigma(\theta))\big) \ \text{s. t.}\ \text{share of zeros} = \text{asked}$$
 
 Xiang et al., *AdapMTL: Adaptive pruning framework for multitask learning model*, Eq. (1) and (3). The paper gives the target
 as a constraint and names no force that raises the thresholds; here $\theta_c = u_c + s(t)$, where $u_c$ follows the gradient of
@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from adapmtl import plots
+from adapmtl.authors import AuthorsWeights
 from adapmtl.components import Groups, per_component, prunable
-from adapmtl.threshold import Thresholded, bake, sparsity
-from adapmtl.weighting import AdaptiveWeights, AuthorsWeights, factor
+from adapmtl.thresholded import Thresholded, bake, sparsity
+from adapmtl.weighting import AdaptiveWeights, factor
 from mtl_core import Builder, MultiTaskData, Result, Run, begin
 from mtl_core.model import Build
 from mtl_core.phase import Phase

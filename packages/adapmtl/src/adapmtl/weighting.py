@@ -8,7 +8,7 @@ $$\beta_t = \Big(\frac{r_t}{\operatorname{mean}_s r_s}\Big)^{-1} \cdot \lambda \
 r_t = \frac{\Delta L_t}{\bar L_t}$$
 
 Xiang et al., *AdapMTL: Adaptive pruning framework for multitask learning model*, Eq. (6). The authors' released code does
-something else, which is offered as `AuthorsWeights`.
+something else, which is offered as `adapmtl.AuthorsWeights`.
 """
 
 import math
@@ -106,19 +106,6 @@ def factor(model: nn.Module, lambda_: float = 5.0) -> dict[str, dict[str, float]
     return found
 
 
-def authors_weights(r: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
-    r"""The released code's weights, $T r_t / \sum_s r_s$: tasks whose loss *jumps* weigh more, the opposite of Eq. (6).
-
-    The code normalises to the sum 3, whatever the number of tasks; here it is their number $T$, which is 3 in its own runs
-    on NYU-v2.
-
-    Examples:
-        >>> authors_weights(torch.tensor([0.1, 0.2, 0.3]))
-        tensor([0.5000, 1.0000, 1.5000])
-    """
-    return torch.where(r.sum() > 0, r * len(r) / r.sum(), torch.ones_like(r))
-
-
 class AdaptiveWeights:
     r"""Weighs the tasks' losses by Eq. (6) and gives their sum, $\sum_t \beta_t L_t$ (Eq. 3).
 
@@ -181,14 +168,14 @@ class AdaptiveWeights:
         Raises:
             ValueError: If a task is unknown, or its loss is not one value.
         """
-        present = _present(self.tasks, losses, labelled)
-        for name, value in _values(losses, present).items():
+        present = present_tasks(self.tasks, losses, labelled)
+        for name, value in plain_values(losses, present).items():
             row = self.tasks.index(name)
             self._losses[row] = self._losses[row].roll(-1)
             self._losses[row, -1] = value
             self._seen[row] += 1
         self.beta = self._betas()
-        return _weighted(losses, present, self.beta)
+        return weighted_sum(losses, present, self.beta)
 
     def state_dict(self) -> dict[str, Any]:
         """The window of each task and how many losses it has seen."""
@@ -200,7 +187,7 @@ class AdaptiveWeights:
         Raises:
             ValueError: If number of tasks or window are others.
         """
-        _load({"losses": self._losses, "seen": self._seen}, state)
+        restore({"losses": self._losses, "seen": self._seen}, state)
         self.beta = self._betas()
 
     def _betas(self) -> dict[str, float]:
@@ -212,81 +199,15 @@ class AdaptiveWeights:
         return dict(zip(self.tasks, found.tolist(), strict=True))
 
 
-class AuthorsWeights:
-    """Weighs the tasks' losses as the released code does; see `authors_weights`.
-
-    From iteration `start` on it collects |L_i − L_(i−1)| / L_i (0 where L_i is 0); until each task has `window` of them, all
-    weights are 1.
-
-    Args:
-        tasks: Names of the tasks.
-        window: How many changes are averaged.
-        start: Iteration from which they are collected.
-
-    Attributes:
-        beta: The weights of the last step by task, constants for the gradient.
-
-    Raises:
-        ValueError: If there is no task, one occurs twice, or `window` or `start` is out of its range.
-    """
-
-    def __init__(self, tasks: Any, window: int = 500, start: int = 5000) -> None:
-        self.tasks: tuple[str, ...] = tuple(tasks)
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f"`tasks` must name at least one task, and each once. Got {list(self.tasks)}.")
-        if window < 1:
-            raise ValueError(f"`window` must be at least 1. Got `window = {window}`.")
-        if start < 0:
-            raise ValueError(f"`start` must be at least 0. Got `start = {start}`.")
-        self.start = start
-        self._changes = torch.full((len(self.tasks), window), math.nan, dtype=torch.float64)
-        self._last = torch.full((len(self.tasks),), math.nan, dtype=torch.float64)
-        self._step = torch.zeros((), dtype=torch.int64)
-        self.beta = dict.fromkeys(self.tasks, 1.0)
-
-    def __call__(self, losses: Mapping[str, Tensor], labelled: Mapping[str, int] | None = None) -> Tensor:
-        """Take note of the losses and give their weighted sum; arguments and errors as for `AdaptiveWeights`.
-
-        Raises:
-            ValueError: If a task is unknown, or its loss is not one value.
-        """
-        present = _present(self.tasks, losses, labelled)
-        for name, value in _values(losses, present).items():
-            row = self.tasks.index(name)
-            change = abs(value - float(self._last[row])) / value if value else 0.0
-            self._last[row] = value
-            if int(self._step) >= self.start and not math.isnan(change):
-                self._changes[row] = self._changes[row].roll(-1)
-                self._changes[row, -1] = change
-        self._step += 1
-        self.beta = self._betas()
-        return _weighted(losses, present, self.beta)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The changes of each task, its last loss, and the iteration."""
-        return {"changes": self._changes.clone(), "last": self._last.clone(), "step": self._step.clone()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same tasks and window.
-
-        Raises:
-            ValueError: If number of tasks or window are others.
-        """
-        _load({"changes": self._changes, "last": self._last, "step": self._step}, state)
-        self.beta = self._betas()
-
-    def _betas(self) -> dict[str, float]:
-        full = not self._changes.isnan().any()
-        found = authors_weights(self._changes.mean(dim=1)) if full else torch.ones(len(self.tasks))
-        return dict(zip(self.tasks, found.tolist(), strict=True))
-
-
 def _size(modules: list[nn.Module]) -> int:
     weights = {id(layer.weight): layer.get_parameter("weight") for layer in layers(modules)}
     return sum(weight.numel() for weight in weights.values())
 
 
-def _present(tasks: tuple[str, ...], losses: Mapping[str, Tensor], labelled: Mapping[str, int] | None) -> list[str]:
+def present_tasks(
+    tasks: tuple[str, ...], losses: Mapping[str, Tensor], labelled: Mapping[str, int] | None
+) -> list[str]:
+    """Names of the tasks with a label in this step, after a check of what came."""
     unknown = [name for name in losses if name not in tasks]
     if unknown:
         raise ValueError(f"`losses` must be of the tasks {list(tasks)}. Got {unknown}.")
@@ -296,7 +217,8 @@ def _present(tasks: tuple[str, ...], losses: Mapping[str, Tensor], labelled: Map
     return [name for name in losses if labelled is None or labelled.get(name, 0) > 0]
 
 
-def _values(losses: Mapping[str, Tensor], present: list[str]) -> dict[str, float]:
+def plain_values(losses: Mapping[str, Tensor], present: list[str]) -> dict[str, float]:
+    """The losses as numbers."""
     if not present:
         return {}
     values = torch.stack(
@@ -305,14 +227,16 @@ def _values(losses: Mapping[str, Tensor], present: list[str]) -> dict[str, float
     return dict(zip(present, values.tolist(), strict=True))
 
 
-def _weighted(losses: Mapping[str, Tensor], present: list[str], weights: Mapping[str, float]) -> Tensor:
+def weighted_sum(losses: Mapping[str, Tensor], present: list[str], weights: Mapping[str, float]) -> Tensor:
+    """The sum of the losses of the tasks that are present, each times its weight (Eq. 3)."""
     if not present:  # nothing to learn from; `backward` still works
         device = next((loss.device for loss in losses.values()), None)
         return torch.zeros((), device=device, requires_grad=True)
     return torch.stack([weights[name] * losses[name].reshape(()) for name in present]).sum()  # Eq. (3)
 
 
-def _load(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+def restore(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Copy stored tensors into these, after a check of their shapes."""
     for name, tensor in own.items():
         if tensor.shape != state[name].shape:
             raise ValueError(

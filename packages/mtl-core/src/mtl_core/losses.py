@@ -24,8 +24,8 @@ from mtl_core.types import Bool, Float, Int, Tensor
 
 
 def cross_entropy(
-    prediction: Float[Tensor, "batch channels"], target: Int[Tensor, "batch"]
-) -> tuple[Float[Tensor, "batch"], Bool[Tensor, "batch"]]:
+    prediction: Float[Tensor, "batch channels"], target: Int[Tensor, " batch"]
+) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
     r"""Cross-entropy of a classification, $-\log \operatorname{softmax}(\hat y)_y$ in nats; lower is better.
 
     Args:
@@ -53,8 +53,8 @@ def segmentation_cross_entropy(
 
 
 def attribute_bce(
-    prediction: Float[Tensor, "batch 1"] | Float[Tensor, "batch"], target: Float[Tensor, "batch"]
-) -> tuple[Float[Tensor, "batch"], Bool[Tensor, "batch"]]:
+    prediction: Float[Tensor, "batch 1"] | Float[Tensor, " batch"], target: Float[Tensor, " batch"]
+) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
     """Binary cross-entropy of a logit in nats; lower is better.
 
     Args:

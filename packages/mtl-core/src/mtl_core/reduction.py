@@ -34,7 +34,7 @@ def mean_loss(
     return torch.where(valid, values, 0.0).sum(), valid.sum()
 
 
-def sample_losses_of(values: Tensor, valid: Tensor, task: str) -> Float[Tensor, "batch"]:
+def sample_losses_of(values: Tensor, valid: Tensor, task: str) -> Float[Tensor, " batch"]:
     """Give the loss of each sample, the mean over its labelled elements; NaN where it has no label.
 
     Args:

@@ -29,7 +29,7 @@ class Accuracy(Sums):
     def __init__(self) -> None:
         super().__init__(right=torch.zeros((), dtype=torch.int64), labelled=torch.zeros((), dtype=torch.int64))
 
-    def update(self, prediction: Float[Tensor, "batch channels"], target: Int[Tensor, "batch"]) -> None:
+    def update(self, prediction: Float[Tensor, "batch channels"], target: Int[Tensor, " batch"]) -> None:
         """Add a batch of logits and classes."""
         valid = target != -1
         self._add(right=((prediction.argmax(dim=1) == target) & valid).sum(), labelled=valid.sum())
@@ -58,7 +58,7 @@ class Attribute(Sums):
         super().__init__(confusion=torch.zeros(2, 2, dtype=torch.int64))
 
     def update(
-        self, prediction: Float[Tensor, "batch 1"] | Float[Tensor, "batch"], target: Float[Tensor, "batch"]
+        self, prediction: Float[Tensor, "batch 1"] | Float[Tensor, " batch"], target: Float[Tensor, " batch"]
     ) -> None:
         """Add a batch of logits and attributes, 0 or 1."""
         predicted = prediction.reshape(target.shape) > 0  # probability above .5
