@@ -111,4 +111,4 @@ def _target(name: str, stored: dict[str, np.ndarray]) -> np.ndarray:
     vectors = stored[name].transpose(0, 3, 1, 2).astype(np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     # Stored as whole numbers up to 127, they are unit vectors only to one part in a hundred.
-    return vectors / np.maximum(length, 1)
+    return np.ascontiguousarray(vectors / np.maximum(length, 1))
