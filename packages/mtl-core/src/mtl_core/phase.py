@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from mtl_core import checkpoint, ranks
 from mtl_core.cuda import move
 from mtl_core.data import Batch, Split, View
-from mtl_core.model import prepared
+from mtl_core.model import chosen, prepared
 from mtl_core.progress import Progress
 from mtl_core.randomness import generator, random_state, seed_everything, set_random_state
 from mtl_core.reduction import mean_loss
@@ -63,7 +63,7 @@ class Phase:
         self._latest: dict[str, float] = {}
         self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.dtype == torch.int64]
         self._before = [b.clone() for b in self._buffers]
-        self._joint: nn.Module = _Joint(model)
+        self._fresh = True  # no loss of this step was asked for yet
         self._scaler = torch.amp.GradScaler(run.device.type, enabled=run.precision == "float16")
 
     # What a method uses ---------------------------------------------------------------------------------------------
@@ -124,6 +124,7 @@ class Phase:
             while self._step < self._steps:
                 self._epoch, position = divmod(self._step, per_epoch)
                 batch = split.batch(run.seed, self._epoch, position, batch_size, run.rank, run.world)
+                self._fresh = True
                 yield self._moved(batch)
                 self._step += 1
                 self._progress.step(self._latest)
@@ -148,23 +149,31 @@ class Phase:
 
         Raises:
             FloatingPointError: If a loss is NaN or infinite; the model is then as it was before the step.
+            ValueError: If a task is not in the data, or the model gives no prediction of it.
         """
         run = self._run
-        wanted = {name: task for name, task in batch.tasks.items() if tasks is None or name in tasks}
-        for kept, buffer in zip(self._before, self._buffers, strict=True):
-            kept.copy_(buffer)
-        joint = self._joint if model is self._model else _Joint(model)
-        names = [[name for name in view.targets if name in wanted] for view in batch]
-        with self._autocast():
-            predictions = joint([view.inputs for view in batch], names)
-        sums, counts = _reduce(predictions, batch, names, wanted)
-        width = ranks.largest(torch.tensor([max((s.numel() for s in sums.values() if s.ndim), default=0)]), run.world)
+        wanted = {name: batch.tasks[name] for name in chosen(batch.tasks, tasks)}
+        if self._fresh:  # the first call of a step: what a refused step goes back to
+            self._fresh = False
+            for kept, buffer in zip(self._before, self._buffers, strict=True):
+                kept.copy_(buffer)
+        views = [(view, [name for name in view.targets if name in wanted]) for view in batch]
+        views = [(view, names) for view, names in views if names]
+        with self._autocast(), prepared(model):
+            predictions = [model(view.inputs, names) for view, names in views]
+        sums, counts = _reduce(predictions, views, wanted)
+        shapes = torch.tensor([sums[name].numel() if name in sums and sums[name].ndim else 0 for name in wanted])
+        widths = ranks.largest(shapes, run.world)
         found = [torch.as_tensor(counts.get(name, 0), dtype=torch.float64, device=run.device) for name in wanted]
         number = ranks.total(torch.stack(found), run.world)
         local = {}
-        for name, n in zip(wanted, number, strict=True):
-            zero = torch.zeros((int(width),) if int(width) else (), device=run.device)
-            local[name] = sums.get(name, zero) * (run.world / n.clamp(min=1)).to(sums.get(name, zero).dtype)
+        for name, n, width in zip(wanted, number, widths.tolist(), strict=True):
+            width = (
+                width if n else int(widths.max())
+            )  # without a label anywhere: as many zeros as other tasks have losses
+            zero = torch.zeros((width,) if width else (), dtype=run.dtype, device=run.device)
+            loss = sums.get(name, zero)
+            local[name] = loss * (run.world / n.clamp(min=1)).to(loss.dtype)
         values = torch.cat([loss.detach().double().reshape(-1) for loss in local.values()]) / run.world
         ranks.total(values, run.world)
         losses = self._checked(local, values, number.tolist())
@@ -174,25 +183,33 @@ class Phase:
         """One step of the optimizer: backward, (unscale, clip,) step, zero.
 
         Args:
-            loss: What to minimise; gradients are averaged over ranks.
+            loss: What to minimise; gradients are averaged over ranks. A loss without a gradient, as where the step has no
+                label, is a gradient of nothing.
             optimizer: A torch optimizer, or something with its `step`, `zero_grad` and `param_groups`.
             clip: Largest norm of the gradient; None does not clip.
 
         Raises:
             FloatingPointError: If the loss or a gradient is NaN or infinite; nothing has changed then.
+            ValueError: If the loss is not one number.
         """
+        if loss.numel() != 1:
+            raise ValueError(f"`loss` must be one number. Got `loss.shape = {tuple(loss.shape)}`.")
+        self._fresh = True
         if not torch.isfinite(loss.detach()):
             self._restore_buffers()
             raise FloatingPointError(
                 f"The loss of step {self._step} must be finite. Got {float(loss)}; no step was made."
             )
-        self._scaler.scale(loss).backward()
+        if loss.requires_grad:  # not so where this rank has no label in this step
+            self._scaler.scale(loss).backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._average_outside(parameters)
+        ranks.average_gradients(parameters, self._run.world)
+        ranks.copy_first(self._buffers, self._run.world)  # running means of norms; backward still needed this rank's own
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if self._scaler.is_enabled():
+        scaled = self._scaler.is_enabled() and bool(gradients)
+        if scaled:
             self._scaler.unscale_(optimizer)
-        elif gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+        elif not torch.isfinite(torch.nn.utils.get_total_norm(gradients)) and not _all_finite(gradients):
             self._restore_buffers()
             optimizer.zero_grad(set_to_none=True)
             raise FloatingPointError(
@@ -200,8 +217,8 @@ class Phase:
             )
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, clip)
-        self._scaler.step(optimizer) if self._scaler.is_enabled() else optimizer.step()
-        self._scaler.update() if self._scaler.is_enabled() else None
+        self._scaler.step(optimizer) if scaled else optimizer.step()
+        self._scaler.update() if scaled else None
         optimizer.zero_grad(set_to_none=True)
 
     def result(self, model: nn.Module, *, plots: Plots = (), **found: Any) -> Result:
@@ -231,19 +248,19 @@ class Phase:
     def running(self) -> Iterator["Phase"]:
         """Enter, hand out, and finish the phase; global random numbers are as before at the end."""
         before, run = random_state(), self._run
-        seed_everything(run.seed, "phase", self.name, run.rank)
-        self._load()
-        if not self.finished:
-            self._model.train()
-        if run.world > 1 and not self.finished:
-            self._joint = nn.parallel.DistributedDataParallel(self._joint, find_unused_parameters=True)
         stop: AbstractContextManager[Any] = self._stop if self._folder is not None else nullcontext()
         try:
+            seed_everything(run.seed, "phase", self.name, run.rank)
+            self._load()
+            if not self.finished:
+                self._model.train()
+                ranks.copy_first([*self._model.parameters(), *self._buffers], run.world)
             with stop:
                 yield self
                 if not self.finished:
                     self.finished = True
                     self._save()
+                self._answer(int(ranks.largest(torch.tensor(self._stop.signal or 0), run.world)))
             curves = {name: _thinned(values) for name, values in self.curves.items()}
             run.note(
                 self.name,
@@ -256,6 +273,9 @@ class Phase:
         if self._folder is None:
             return
         self._run.check_fingerprint(self._folder, self._model, self._optimizer)
+        if self._run.rank == 0:
+            checkpoint.clear(self._folder)
+        ranks.wait(self._run.world)
         found = checkpoint.checkpoints(self._folder)
         if not found:
             return
@@ -274,7 +294,7 @@ class Phase:
             set_random_state(mine["random"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise checkpoint.StorageError(
-                f"`{found[-1]}` does not fit this phase: {str(error).splitlines()[0]}. "
+                f"`{found[-1]}` does not fit this phase: {' '.join(str(error).split())[:300]}. "
                 "Delete the folder of the phase to start it again."
             ) from error
 
@@ -314,8 +334,11 @@ class Phase:
         asked = ranks.largest(torch.tensor([self._stop.signal or 0, int(due and run.rank == 0)]), run.world).tolist()
         if any(asked):
             self._save()
-        if asked[0]:
-            self._stop.answer(asked[0])
+        self._answer(asked[0])
+
+    def _answer(self, asked: int) -> None:
+        if asked:
+            self._stop.answer(asked)
 
     def _time(self) -> float:
         return self._seconds + (time.monotonic() - self._started if self._looped and self._steps else 0.0)
@@ -369,29 +392,6 @@ class Phase:
             for kept, buffer in zip(self._before, self._buffers, strict=True):
                 buffer.copy_(kept)
 
-    def _average_outside(self, parameters: Sequence[Tensor]) -> None:
-        """Average over ranks the gradients of parameters outside the model, which DistributedDataParallel does not see."""
-        if self._run.world == 1:
-            return
-        inside = {id(p) for p in self._model.parameters()}
-        for parameter in parameters:
-            if id(parameter) not in inside:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                ranks.total(parameter.grad, self._run.world).div_(self._run.world)
-
-
-class _Joint(nn.Module):
-    """All views of a step in one forward: `prepared()` is entered once, and DistributedDataParallel sees one call."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Sequence[Tensor], tasks: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-        with prepared(self.model):
-            return [self.model(x, names) for x, names in zip(inputs, tasks, strict=True)]
-
 
 def _thinned(values: list[float]) -> list[float]:
     """At most `REPORTED` values, evenly spaced, the last among them."""
@@ -401,23 +401,32 @@ def _thinned(values: list[float]) -> list[float]:
 
 def _reduce(
     predictions: Sequence[Mapping[str, Any]],
-    batch: Batch,
-    names: Sequence[Sequence[str]],
+    views: Sequence[tuple[View, Sequence[str]]],
     tasks: Mapping[str, Task],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Sum of the labelled elements' losses and their number, by task, over the views of this rank."""
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
-    for found, view, wanted in zip(predictions, batch, names, strict=True):
+    for found, (view, wanted) in zip(predictions, views, strict=True):
         for name in wanted:
             if name not in found:
                 raise ValueError(f"The model must give a prediction of every task asked for. Got none of `{name}`.")
             several = isinstance(found[name], (tuple, list))
             parts = []
             for prediction in found[name] if several else [found[name]]:
-                part, count = mean_loss(*tasks[name].elements(prediction, view.targets[name]))
+                part, count = mean_loss(*tasks[name].elements(_whole(prediction), view.targets[name]))
                 parts.append(part)
             total = torch.stack(parts) if several else parts[0]
             sums[name] = sums[name] + total if name in sums else total
             counts[name] = counts[name] + count if name in counts else count
     return sums, counts
+
+
+def _whole(prediction: Any) -> Any:
+    """A prediction of half precision as float32: a sum over many pixels would lose digits, or overflow."""
+    half = isinstance(prediction, Tensor) and prediction.dtype in (torch.bfloat16, torch.float16)
+    return prediction.float() if half else prediction
+
+
+def _all_finite(tensors: Sequence[Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

@@ -62,6 +62,22 @@ def copy_first(tensors: Sequence[Tensor], world: int) -> None:
             tensor.detach().copy_(part.view(tensor.shape))
 
 
+def average_gradients(parameters: Sequence[Tensor], world: int) -> None:
+    """Average gradients over ranks, one message for each type; what no rank has a gradient of keeps none."""
+    if world == 1:
+        return
+    used = largest(torch.tensor([int(parameter.grad is not None) for parameter in parameters]), world).tolist()
+    parameters = [parameter for parameter, anywhere in zip(parameters, used, strict=True) if anywhere]
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    for dtype in dict.fromkeys(parameter.dtype for parameter in parameters):
+        same = [p.grad for p in parameters if p.dtype == dtype and p.grad is not None]
+        flat = total(torch.cat([gradient.reshape(-1) for gradient in same]), world).div_(world)
+        for gradient, part in zip(same, flat.split([gradient.numel() for gradient in same]), strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+
 def wait(world: int) -> None:
     """Wait for all ranks."""
     if world > 1:
