@@ -60,6 +60,9 @@ def mean_losses(model: nn.Module, sources: Split | None, *, batch_size: int = 64
         sources: A part of the data.
         batch_size: Samples a forward pass; changes no figure.
 
+    Returns:
+        `{task: loss}`; NaN for a task without a label.
+
     Raises:
         ValueError: If there is no such part of the data.
     """
@@ -92,7 +95,7 @@ def sample_losses(model: nn.Module, sources: Split | None, task: Task, *, batch_
         `[samples]`; samples without a label are left out.
 
     Raises:
-        ValueError: If there is no such part of the data, or the task's loss is a mean only.
+        ValueError: If there is no such part of the data, the task is not in it, or its loss is a mean only.
     """
     part = _part(sources, {task.name: task})
     device = _device(model)
@@ -103,7 +106,7 @@ def sample_losses(model: nn.Module, sources: Split | None, task: Task, *, batch_
             prediction = model(placed.inputs, [task.name])[task.name]
             losses = sample_losses_of(*task.elements(prediction, placed.targets[task.name]), task.name)
             found.append(losses[~losses.isnan()].cpu())
-    return torch.cat(found)
+    return torch.cat(found) if found else torch.zeros(0)
 
 
 def _over_ranks(metric: Metric, empty: Metric, world: int) -> Metric:

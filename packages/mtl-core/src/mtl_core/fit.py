@@ -1,5 +1,6 @@
 """Plain training: hard parameter sharing, and each task alone. Both are the first baselines of the five papers."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from mtl_core import weighting
 from mtl_core.data import MultiTaskData
 from mtl_core.evaluate import mean_losses
-from mtl_core.model import Build, Builder, TaskGroups
+from mtl_core.model import Build, Builder, TaskGroups, check_names
 from mtl_core.result import Result
-from mtl_core.run import Run, begin
+from mtl_core.run import Run, begin, function_name
 
 Weighting: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, int]], Tensor]
 """`weighting(losses, labelled) -> loss`."""
@@ -35,6 +36,9 @@ class Config:
         cosine: Let the learning rate fall to zero along half a cosine.
         keep_best: Give the weights of the epoch with the smallest mean validation loss instead of the last.
         optimizer: Makes the optimizer: `optimizer(parameters, lr=..., weight_decay=...)`.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     epochs: int = 20
@@ -44,6 +48,17 @@ class Config:
     cosine: bool = False
     keep_best: bool = False
     optimizer: Callable[..., torch.optim.Optimizer] = FUSED_ADAM
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number of at least 1. Got `{name} = {value}`.")
+        for name, positive in (("lr", True), ("weight_decay", False)):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (positive and value == 0):
+                rule = "positive" if positive else ">= 0"
+                raise ValueError(f"`{name}` must be {rule} and finite. Got `{name} = {value}`.")
 
 
 def fit(
@@ -67,16 +82,17 @@ def fit(
         The trained model; the report holds configuration and loss history.
 
     Raises:
-        ValueError: If a number is out of range, or `keep_best` is asked for without validation data.
+        ValueError: If `keep_best` is asked for without validation data.
         TypeError: If `data` or `config` is not of its type.
     """
     config = config or Config()
-    if config.keep_best and data.validation is None:
+    if isinstance(config, Config) and isinstance(data, MultiTaskData) and config.keep_best and data.validation is None:
         raise ValueError("`keep_best` must have validation data. Got data without them.")
     run = begin(run, "mtl_core.fit", config, data)
     with run.seeded("model"):
         model = run.place(Builder(build)(data.tasks))
     weights: Any = weigh(data.tasks) if weigh else weighting.equal
+    run.context["weighting"] = repr(weights) if isinstance(weights, weighting.Fixed) else function_name(weights)
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     state: list[Any] = []
     if isinstance(weights, nn.Module):
@@ -96,7 +112,8 @@ def fit(
             if schedule is not None:
                 schedule.step()
             if best is not None and (phase.step_number + 1) % per_epoch == 0:
-                best.offer(sum(mean_losses(model, data.validation).values()))
+                measured = mean_losses(model, data.validation).values()
+                best.offer(sum(loss for loss in measured if not math.isnan(loss)))  # NaN: no label
     if best is not None:
         best.restore()
     return phase.result(model)
@@ -115,10 +132,12 @@ def fit_single_tasks(build: Build, data: MultiTaskData, config: Config | None = 
         A `TaskGroups` with one group a task; the report holds each task's history.
 
     Raises:
-        ValueError: If `build` gives a module twice, or a number is out of range.
+        ValueError: If `build` gives a module twice, or a task's name cannot name a group.
+        TypeError: If `data` or `config` is not of its type.
     """
     config = config or Config()
     top = begin(run, "mtl_core.fit_single_tasks", config, data)
+    check_names("tasks", data.tasks, "head", "stem")  # before the training, not after it
     build = Builder(build)
     results = top.spread(list(data.tasks), lambda name, child: fit(build, data.select([name]), config, child))
     model = TaskGroups({name: result.model for name, result in results.items()})

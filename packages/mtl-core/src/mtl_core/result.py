@@ -7,18 +7,19 @@ a model uses twice are stored once, with the alias named; equal weights give equ
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl_core.checkpoint import FORMAT, StorageError, read_json, read_tensors, write_text
-from mtl_core.model import Build, components_of, rebuild, structure_of
+from mtl_core.model import Build, known_tasks, rebuild, structure_of, tasks_of
 from mtl_core.task import Task
 
 Plots: TypeAlias = Sequence[Callable[["Report"], Any]]
@@ -108,35 +109,40 @@ class Result:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_model(self.model, folder)
+            save_model(self.model, folder, self.report.get("tasks"))
             if self.samples:
-                save_file(
-                    {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}, folder / "samples.safetensors"
-                )
+                samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
+                _write_tensors(folder / "samples.safetensors", samples)
             write_text(folder / "report.json", self.report.to_json())
             write_report(folder, self.plots)
         except StorageError:
             raise
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
 
 
-def save_model(model: nn.Module, folder: Path) -> None:
-    """Write `model.safetensors` and `structure.json`."""
+def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]] | None = None) -> None:
+    """Write `model.safetensors` and `structure.json`.
+
+    Args:
+        model: The model.
+        folder: Where to.
+        tasks: Channels and `dense` by task, for a model that does not know its tasks itself.
+    """
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
     for name, value in model.state_dict().items():
         plain = value.detach()
-        place = (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype)
+        place = (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype, plain.device)
         if plain.numel() and place in seen:
             aliases[name] = seen[place]
         else:
             seen[place] = name
             tensors[name] = plain.cpu().contiguous().clone()
     # One entry of metadata only: the order of several is not fixed, and equal weights must give equal bytes.
-    save_file(tensors, folder / "model.safetensors", metadata={"aliases": json.dumps(aliases, sort_keys=True)})
-    structure = {"format": FORMAT, "tasks": _heads(model), "structure": structure_of(model)}
+    _write_tensors(folder / "model.safetensors", tensors, {"aliases": json.dumps(aliases, sort_keys=True)})
+    structure = {"format": FORMAT, "tasks": _heads(model, tasks or {}), "structure": structure_of(model)}
     write_text(folder / "structure.json", json.dumps(structure, indent=1))
 
 
@@ -163,26 +169,36 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
     path = folder / "model.safetensors"
     tensors = read_tensors(path)
     with safe_open(path, "pt") as file:
-        aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))
+        named = (file.metadata() or {}).get("aliases", "{}")
     try:
+        aliases = json.loads(named)
         tensors.update({alias: tensors[name] for alias, name in aliases.items()})
         known = dict(tasks or {})
         wanted = {n: known.get(n) or Task(n, c, _no_loss, dense=d) for n, (c, d) in stored["tasks"].items()}
         model = rebuild(stored["structure"], build, wanted)
+        dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
+        model.to(dtype)  # a float64 model stays one
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise StorageError(
-            f"`{folder}` does not fit what `build` makes: {str(error).splitlines()[0]} "
+            f"`{folder}` does not fit what `build` makes: {' '.join(str(error).split())[:300]} "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()
 
 
-def _heads(model: nn.Module) -> dict[str, Any]:
-    tasks = getattr(model, "tasks", None)
-    if isinstance(tasks, Mapping):
-        return {name: [task.channels, task.dense] for name, task in tasks.items()}
-    return {key.rpartition(".")[2]: [1, False] for key in components_of(model) if "head." in key}
+def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    known = {name: [task.channels, task.dense] for name, task in known_tasks(model).items()}
+    return {name: known.get(name) or list(tasks.get(name, [1, False]))[:2] for name in tasks_of(model)}
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        save_file(dict(tensors), temporary, metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _no_loss(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,4 +230,4 @@ def _unfinite(value: Any) -> Any:
         return {k: _unfinite(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_unfinite(v) for v in value]
-    return float(value[6:]) if isinstance(value, str) and value.startswith("float:") else value
+    return float(value[6:]) if value in ("float:nan", "float:inf", "float:-inf") else value

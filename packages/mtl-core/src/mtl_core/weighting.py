@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from mtl_core.model import check_names
+
 
 def equal(losses: Mapping[str, Tensor], labelled: Mapping[str, int]) -> Tensor:
     """The sum of the losses.
@@ -40,6 +42,9 @@ class Fixed:
             raise ValueError(f"`weights` must be >= 0. Got `weights = {dict(weights)}`.")
         self.weights = dict(weights)
 
+    def __repr__(self) -> str:
+        return f"Fixed({self.weights})"
+
     def __call__(self, losses: Mapping[str, Tensor], labelled: Mapping[str, int]) -> Tensor:
         """Weigh the losses of a step."""
         missing = [task for task in losses if task not in self.weights]
@@ -56,11 +61,16 @@ class Uncertainty(nn.Module):
 
     Args:
         tasks: Names of the tasks.
+
+    Raises:
+        ValueError: If a task cannot be named so.
     """
 
     def __init__(self, tasks: Iterable[str]) -> None:
         super().__init__()
-        self.s = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in tasks})
+        names = list(tasks)
+        check_names("tasks", names)
+        self.s = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in names})
 
     def forward(self, losses: Mapping[str, Tensor], labelled: Mapping[str, int]) -> Tensor:
         """Weigh the losses of a step."""
