@@ -144,4 +144,4 @@ def bench(session: nox.Session) -> None:
     packages = session.posargs or PACKAGES
     install_editable(session, PACKAGES, extra="[test]")
     for script in sorted(path for package in packages for path in ROOT.glob(f"shared/benchmarks/{package}/*.py")):
-        session.run("python", str(script), env=TEST_ENV)
+        session.run("python", str(script), env={**TEST_ENV, "PYTHONPATH": str(ROOT / "shared" / "benchmarks")})
