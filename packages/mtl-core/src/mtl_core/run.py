@@ -81,6 +81,7 @@ class Run:
         self.checkpoint_seconds, self._progress = checkpoint_seconds, progress
         self.phases: dict[str, dict[str, Any]] = {}
         self.context: dict[str, Any] = {}
+        self._parent: tuple[Run, str] | None = None
         self._lock: lock.FolderLock | None = None
         if self.folder is not None and self.rank == 0:
             self._lock = lock.hold(self.folder)
@@ -98,14 +99,24 @@ class Run:
         """Whether this rank shows progress."""
         return self._progress and self.rank == 0
 
-    def child(self, name: str) -> "Run":
-        """A run in the subfolder `name`, everything else the same.
+    def child(self, name: str, *, seed: int | None = None) -> "Run":
+        """A run in the subfolder `name`; its phases are in this run's report, too, as `name/phase`.
+
+        Args:
+            name: Name of the subfolder.
+            seed: Another seed, as for a second training of the same task; default this run's.
 
         Raises:
             ValueError: If the name is no folder's.
         """
         _check_name(name)
-        return self._with(folder=None if self.folder is None else self.folder / name, phases={}, context={})
+        return self._with(
+            folder=None if self.folder is None else self.folder / name,
+            seed=self.seed if seed is None else seed,
+            phases={},
+            context=dict(self.context),  # a method's own children train under its configuration and data
+            _parent=(self, name),
+        )
 
     def place(self, module: M) -> M:
         """Move a module to the run's device and precision, in place."""
@@ -165,8 +176,12 @@ class Run:
         return phase if self.folder is None else f"{self.folder.name}/{phase}"
 
     def note(self, phase: str, facts: Mapping[str, Any]) -> None:
-        """Keep what a phase found for the report."""
+        """Keep what a phase found for the report, and for those of the runs that this one is a child of."""
+        self.phases.pop(phase, None)  # noted again it comes last, so that all ranks have one order
         self.phases[phase] = dict(facts)
+        if self._parent is not None:
+            parent, name = self._parent
+            parent.note(f"{name}/{phase}", facts)
 
     def check_fingerprint(self, folder: Path, model: nn.Module, optimizer: Any) -> None:
         """Compare the phase's fingerprint with the stored one, or store it.
@@ -260,7 +275,8 @@ def config_values(config: Any) -> dict[str, Any]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         found[field.name] = function_name(value) if callable(value) else value
-    return json.loads(json.dumps(found))
+    values: dict[str, Any] = json.loads(json.dumps(found))
+    return values
 
 
 def function_name(function: Any) -> str:
