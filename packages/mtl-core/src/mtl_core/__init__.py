@@ -14,6 +14,7 @@ from mtl_core.metrics import Metric, delta
 from mtl_core.model import Build, Builder, Head, SharedBackbone, TaskGroups
 from mtl_core.result import Report, Result, load
 from mtl_core.run import Run, begin
+from mtl_core.sparsity import keep_zeros
 from mtl_core.task import Task
 from mtl_core.version import __version__
 
@@ -41,6 +42,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_single_tasks",
+    "keep_zeros",
     "load",
     "mean_losses",
     "sample_losses",
