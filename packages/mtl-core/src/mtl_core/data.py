@@ -292,9 +292,11 @@ def _present(target: Tensor, missing: float) -> Tensor:
 
 def _filled(column: list[Tensor | None], task: Task) -> list[Tensor]:
     example = next(target for target in column if target is not None)
-    if task.missing != task.missing and not example.is_floating_point():
+    lacking = any(target is None for target in column)
+    if lacking and task.missing != task.missing and not example.is_floating_point():
         raise ValueError(
-            f"`missing` of task `{task.name}` must be an integer where targets are integers. Got `missing = {task.missing}`."
+            f"`missing` of task `{task.name}` must be an integer where targets are integers. "
+            f"Got `missing = {task.missing}`: give the targets as floats, or the task another `missing`."
         )
     return [torch.full_like(example, task.missing) if target is None else target for target in column]
 
