@@ -55,7 +55,7 @@ class Phase:
         self._run, self._model, self._optimizer, self._state = run, model, optimizer, list(state)
         self._folder: Path | None = None if run.folder is None else run.folder / name
         self._sums: dict[str, list[list[float]]] = {}  # task -> one [sum of losses, number of steps] an epoch
-        self._step, self._steps, self._epoch = 0, 0, 0
+        self._step, self._steps, self._epoch, self._per_epoch = 0, 0, 0, 1
         self._seconds, self._started, self._saved = 0.0, time.monotonic(), time.monotonic()
         self._looped = False
         self._stop = StopRequest()
@@ -77,6 +77,15 @@ class Phase:
     def step_number(self) -> int:
         """Steps done so far."""
         return self._step
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the step under way is the last of its epoch: the moment to measure, and to decide."""
+        return (self._step + 1) % self._per_epoch == 0
+
+    def stop(self) -> None:
+        """End the phase with the step under way. What decides must be in `state`, and the same on all ranks."""
+        self._steps = self._step + 1
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -116,7 +125,7 @@ class Phase:
         if bare:
             raise ValueError(f"`train` must hold at least one label of each task. Got none for {bare}.")
         run = self._run
-        per_epoch = split.steps(batch_size * run.world)
+        self._per_epoch = per_epoch = split.steps(batch_size * run.world)
         self._steps = per_epoch * epochs
         self._progress = Progress(run.title(self.name), self._steps, self._step, run.shows_progress)
         self._started = self._saved = time.monotonic()
@@ -198,13 +207,15 @@ class Phase:
         if not torch.isfinite(loss.detach()):
             self._restore_buffers()
             raise FloatingPointError(
-                f"The loss of step {self._step} must be finite. Got {float(loss)}; no step was made."
+                f"The loss of step {self._step} must be finite. Got {loss.item()}; no step was made."
             )
         if loss.requires_grad:  # not so where this rank has no label in this step
             self._scaler.scale(loss).backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         ranks.average_gradients(parameters, self._run.world)
-        ranks.copy_first(self._buffers, self._run.world)  # running means of norms; backward still needed this rank's own
+        ranks.copy_first(
+            self._buffers, self._run.world
+        )  # running means of norms; backward still needed this rank's own
         gradients = [p.grad for p in parameters if p.grad is not None]
         scaled = self._scaler.is_enabled() and bool(gradients)
         if scaled:
