@@ -1,13 +1,13 @@
-"""A room: walls, windows, pictures and screens, and furniture that suits what the room is for."""
+"""A room: floor, ceiling, walls, lamp, and furniture that suits what the room is for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rooms_maker import surfaces
 from rooms_maker.catalogue import CLASS, Material, Mesh, Model
 from rooms_maker.scene import Light, Scene
+from rooms_maker.wall import Wall
 
 THEMES: dict[str, dict[str, tuple[int, int]]] = {
     "bedroom": {"bed": (1, 2), "furniture": (1, 3), "table": (0, 1), "chair": (0, 2), "objects": (2, 4)},
@@ -20,17 +20,6 @@ THEMES: dict[str, dict[str, tuple[int, int]]] = {
 
 AT_A_WALL = {"bed": 0.9, "sofa": 0.75, "furniture": 1.0, "table": 0.45, "chair": 0.25, "objects": 0.5, "screen": 1.0}
 """How often each stands with its back to a wall."""
-
-
-@dataclass(frozen=True)
-class Wall:
-    """A wall: a lower corner, the direction along it, its length, and the direction into the room."""
-
-    corner: np.ndarray
-    along: np.ndarray
-    length: float
-    inward: np.ndarray
-    turn: float
 
 
 class Room:
@@ -53,7 +42,7 @@ class Room:
             self._models.setdefault(kind, []).append(model)
         self._shell()
         for wall in self.walls:
-            self._dress(wall)
+            wall.dress(self.scene, rng)
         self._furnish()
         self._lamp()
         self.scene.build()
@@ -61,13 +50,14 @@ class Room:
     @property
     def walls(self) -> list[Wall]:
         """The four walls, anticlockwise from above; `turn` lets a model's back stand to the wall."""
-        x, y = self.size[:2]
-        return [
-            Wall(np.array([0, 0, 0]), np.array([1, 0, 0]), x, np.array([0, 1, 0]), np.pi),
-            Wall(np.array([x, 0, 0]), np.array([0, 1, 0]), y, np.array([-1, 0, 0]), -np.pi / 2),
-            Wall(np.array([x, y, 0]), np.array([-1, 0, 0]), x, np.array([0, -1, 0]), 0.0),
-            Wall(np.array([0, y, 0]), np.array([0, -1, 0]), y, np.array([1, 0, 0]), np.pi / 2),
-        ]
+        x, y, z = self.size
+        corners = [(0.0, 0.0, 0.0), (x, 0.0, 0.0), (x, y, 0.0), (0.0, y, 0.0)]
+        ahead, left = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
+        walls = []
+        for corner, length, turn in zip(corners, (x, y, x, y), (np.pi, -np.pi / 2, 0.0, np.pi / 2), strict=True):
+            walls.append(Wall(np.array(corner), ahead, left, length, z, turn))
+            ahead, left = left, -ahead
+        return walls
 
     def _shell(self) -> None:
         """Floor, ceiling and walls."""
@@ -86,78 +76,6 @@ class Room:
             self.scene.add(
                 surfaces.quad(wall.corner, along, ez * z, paper, (wall.length / 1.5, z / 1.5)), CLASS["wall"]
             )
-
-    def _dress(self, wall: Wall) -> None:
-        """Put a window, pictures, a screen or nothing on a wall."""
-        choice = self.rng.random()
-        if choice < 0.38:
-            self._window(wall)
-        elif choice < 0.78:
-            middles = np.sort(self.rng.uniform(0.5, wall.length - 0.5, self.rng.integers(1, 4)))
-            for middle, gap in zip(middles, np.diff(middles, prepend=-1), strict=True):
-                if gap > 0.8:
-                    size = self.rng.uniform([0.35, 0.35], [0.8, 0.7])
-                    self._panel(wall, middle, self.rng.uniform(1.1, 1.5), size, surfaces.painting(self.rng), "picture")
-        elif choice < 0.93:
-            self._screen(wall, self.rng.uniform(0.7, wall.length - 0.7), self.rng.uniform(0.9, 1.2))
-
-    def _window(self, wall: Wall) -> None:
-        rng = self.rng
-        bottom = rng.uniform(0.7, 1.0)
-        width, height = rng.uniform(0.8, 1.6), min(rng.uniform(0.8, 1.4), self.size[2] - bottom - 0.15)
-        middle = rng.uniform(0.2 + width / 2, wall.length - 0.2 - width / 2)
-        glass = surfaces.sky(rng)
-        instance = self._panel(wall, middle, bottom, np.array([width, height]), glass, "window", depth=0.015)
-        frame = surfaces.plain(0.85)
-        for side in (-0.5, 0.0, 0.5):
-            centre = middle + side * width
-            self._slab(
-                wall, centre - 0.03, centre + 0.03, bottom - 0.03, bottom + height + 0.03, frame, "window", instance
-            )
-        for level in (bottom, bottom + height):
-            low, high = middle - width / 2, middle + width / 2
-            self._slab(wall, low, high, level - 0.03, level + 0.03, frame, "window", instance)
-        centre = wall.corner + wall.along * middle + wall.inward * 0.1 + np.array([0, 0, bottom + height / 2])
-        edges = np.array([wall.along * width / 2, [0, 0, height / 2]])
-        colour = np.array([0.85, 0.93, 1.0]) * glass.glow * 3.5
-        self.scene.lights.append(Light(centre, edges, wall.inward.astype(float), colour))
-
-    def _screen(self, wall: Wall, middle: float, bottom: float, depth: float = 0.05) -> None:
-        """A flat screen, dark or showing something."""
-        width = self.rng.uniform(0.8, 1.3)
-        size = np.array([width, width * 0.58])
-        if self.rng.random() < 0.5:
-            show = Material(colour=np.full(3, self.rng.uniform(0.02, 0.08)))
-        else:
-            show = replace(surfaces.painting(self.rng), glow=0.5)
-        dark = surfaces.plain(0.04)
-        instance = self.scene.instance()
-        self._slab(
-            wall, middle - width / 2, middle + width / 2, bottom, bottom + size[1], dark, "screen", instance, depth
-        )
-        self._panel(wall, middle, bottom + 0.03, size - 0.06, show, "screen", depth + 0.005, instance)
-
-    def _panel(
-        self, wall: Wall, middle: float, bottom: float, size: np.ndarray, material: Material, kind: str,
-        depth: float = 0.03, instance: int | None = None,
-    ) -> int:  # fmt: skip
-        """Hang a flat thing on a wall."""
-        instance = self.scene.instance() if instance is None else instance
-        corner = wall.corner + wall.along * (middle - size[0] / 2) + wall.inward * depth + np.array([0, 0, bottom])
-        height = min(size[1], self.size[2] - bottom - 0.05)
-        self.scene.add(
-            surfaces.quad(corner, wall.along * size[0], np.array([0, 0, height]), material), CLASS[kind], instance
-        )
-        return instance
-
-    def _slab(
-        self, wall: Wall, left: float, right: float, bottom: float, top: float, material: Material, kind: str,
-        instance: int, depth: float = 0.05,
-    ) -> None:  # fmt: skip
-        """Hang a box on a wall."""
-        low = wall.corner + wall.along * left + np.array([0, 0, bottom])
-        high = wall.corner + wall.along * right + wall.inward * depth + np.array([0, 0, top])
-        self.scene.add(surfaces.box(low, high, material), CLASS[kind], instance)
 
     def _furnish(self) -> None:
         """Put in what the room is for, the largest first."""
@@ -230,7 +148,7 @@ class Room:
             return
         if wall is not None and top < 0.95 and model.size[0] > 0.8 and self.rng.random() < 0.6:
             middle = float((place - wall.corner[:2]) @ wall.along[:2])
-            self._screen(wall, middle, top + 0.02, depth=0.15)
+            wall.screen(self.scene, self.rng, middle, top + 0.02, depth=0.15)
             return
         for _ in range(self.rng.integers(0, 4)):
             spot = place + self.rng.uniform(-0.3, 0.3, 2) * extent
@@ -252,41 +170,16 @@ class Room:
             bottom += 2 * half[2]
 
     def _bookcase(self) -> None:
-        """Shelves at a wall, `furniture`, with rows of `books`; four boards wide open to the front."""
+        """Shelves at a wall, where there is room for them."""
         rng = self.rng
         wall = self.walls[rng.integers(4)]
         width, height, depth = rng.uniform(0.7, min(2.0, wall.length - 0.4)), rng.uniform(0.9, 2.1), 0.3
         left = rng.uniform(0.1, wall.length - width - 0.1)
-        middle = wall.corner + wall.along * (left + width / 2) + wall.inward * depth / 2
+        middle = wall.point(left + width / 2, depth / 2, 0)[:2]
         extent = np.abs(wall.along[:2]) * width + np.abs(wall.inward[:2]) * depth
-        if not self._free(middle[:2], extent):
-            return
-        self.taken.append(np.concatenate([middle[:2] - extent / 2, middle[:2] + extent / 2]))
-        wood = surfaces.plain(rng.uniform(0.2, 0.8) * np.array([1, 0.8, 0.6]))
-        case, books = self.scene.instance(), self.scene.instance()
-
-        def part(low: Sequence[float], high: Sequence[float], material: Material, kind: str, instance: int) -> None:
-            ends = [
-                wall.corner + wall.along * (left + p[0]) + wall.inward * p[1] + np.array([0, 0, p[2]])
-                for p in (low, high)
-            ]
-            self.scene.add(surfaces.box(*ends, material), CLASS[kind], instance)
-
-        part([0, 0, 0], [width, 0.02, height], wood, "furniture", case)
-        for side in (0, width - 0.03):
-            part([side, 0.02, 0], [side + 0.03, depth, height], wood, "furniture", case)
-        shelves = round(height / 0.36)
-        for level in range(shelves + 1):
-            base = level * (height - 0.03) / shelves
-            part([0.03, 0.02, base], [width - 0.03, depth, base + 0.03], wood, "furniture", case)
-            at, room = 0.04, (height - 0.03) / shelves - 0.05
-            while level < shelves and at < width - 0.1:
-                thick = rng.uniform(0.025, 0.07)
-                if rng.random() < 0.85:
-                    cover = surfaces.plain(rng.uniform(0.08, 0.85, 3))
-                    top, front = base + 0.03 + room * rng.uniform(0.65, 0.98), depth - rng.uniform(0.03, 0.09)
-                    part([at, 0.02, base + 0.03], [min(at + thick, width - 0.04), front, top], cover, "books", books)
-                at += thick
+        if self._free(middle, extent):
+            self.taken.append(np.concatenate([middle - extent / 2, middle + extent / 2]))
+            wall.shelves(self.scene, rng, left, width, height, depth)
 
     def _lamp(self) -> None:
         """A flat lamp under the ceiling, and the light it gives."""
