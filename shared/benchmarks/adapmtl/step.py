@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
-from pairs import seconds, spread
+from pairs import spread, work
 from torch import nn
 
 import adapmtl
@@ -55,8 +55,8 @@ def measure(pixels: int, batch_size: int, repeats: int, warm: int = 2) -> tuple[
         pruned = start(stack, "pruned", model, data.train, batch_size, weights, record)
         ratios, solutions = [], []
         for repeat in range(warm + repeats):
-            before, ours = (seconds(dense), seconds(pruned)) if repeat % 2 else (seconds(pruned), seconds(dense))[::-1]
-            solutions.append(seconds(lambda: model.level(0.8)))
+            before, ours = (work(dense), work(pruned)) if repeat % 2 else (work(pruned), work(dense))[::-1]
+            solutions.append(work(lambda: model.level(0.8)))
             if repeat >= warm:
                 ratios.append((ours + solutions[-1] / 10) / before)
     return ratios, statistics.median(solutions)
