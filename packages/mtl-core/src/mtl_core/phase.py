@@ -269,7 +269,8 @@ class Phase:
             with stop:
                 yield self
                 if not self.finished:
-                    self.finished = True
+                    # The time stops here: a report says the same whether the phase was trained or loaded.
+                    self._seconds, self.finished = self._time(), True
                     self._save()
                 self._answer(int(ranks.largest(torch.tensor(self._stop.signal or 0), run.world)))
             curves = {name: _thinned(values) for name, values in self.curves.items()}
@@ -352,7 +353,8 @@ class Phase:
             self._stop.answer(asked)
 
     def _time(self) -> float:
-        return self._seconds + (time.monotonic() - self._started if self._looped and self._steps else 0.0)
+        running = self._looped and self._steps and not self.finished
+        return self._seconds + (time.monotonic() - self._started if running else 0.0)
 
     # Parts of a step ------------------------------------------------------------------------------------------------
 
