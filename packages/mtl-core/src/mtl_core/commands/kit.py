@@ -1,0 +1,102 @@
+"""Makes a method's command line, and turns what the user did wrong into one line on standard error.
+
+Exit status: 0 done; 1 something on disk; 2 a wrong option or wrong data; 130 Ctrl-C; 143 SIGTERM. Under `python -X dev` errors
+keep their traceback.
+"""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from mtl_core.checkpoint import StorageError
+from mtl_core.result import Plots
+
+
+def command_line(
+    name: str,
+    config_class: type[Any],
+    fit: Callable[..., Any],
+    *,
+    plots: Plots = (),
+    description: str = "",
+    demo: dict[str, dict[str, Any]] | None = None,
+) -> Callable[..., int]:
+    """Make the command line of a method: subcommands `demo`, `fit` and `report`.
+
+    Args:
+        name: Name of the command.
+        config_class: The method's configuration, a dataclass; its docstring is the help.
+        fit: `fit(build, data, config, run) -> Result`.
+        plots: The method's plots, for `report`.
+        description: What the method does, in one sentence.
+        demo: Values of the configuration for `demo`, by data set, besides the kit's own.
+
+    Returns:
+        `main(arguments=None) -> exit status`.
+    """
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        try:
+            options = _parsed(name, config_class, description, sys.argv[1:] if arguments is None else arguments)
+            if options is None:
+                return 0
+            from mtl_core.commands import training
+            from mtl_core.commands.options import Report
+
+            if isinstance(options, Report):
+                training.report(options.folder, plots)
+            else:
+                training.train(training.planned(name, config_class, options, demo or {}), fit)
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
+            return 130
+        except (ValueError, TypeError, OSError, FloatingPointError) as error:
+            if sys.flags.dev_mode:
+                raise
+            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1 if isinstance(error, (StorageError, FloatingPointError)) else 2
+        return 0
+
+    return main
+
+
+def _parsed(name: str, config_class: type[Any], description: str, arguments: Sequence[str]) -> Any:
+    """The options of the subcommand asked for; None after `--help`.
+
+    tyro's errors are boxes of several lines; here they become a `ValueError` of one.
+    """
+    import tyro
+
+    from mtl_core.commands.options import Demo, Report, fit_options
+
+    subcommand = tyro.conf.subcommand
+    fit = fit_options(config_class)
+    choices: Any = (
+        Annotated[Demo, subcommand("demo", description="Train on data that come along, and report.")]
+        | Annotated[fit, subcommand("fit", description="Train, compare with the plain model, report.")]
+        | Annotated[Report, subcommand("report", description="Write a saved result's pages again, and show its table.")]
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(choices, args=list(arguments), prog=name, description=description)
+    except SystemExit as end:
+        if not end.code:
+            return None
+        raise ValueError(_in_one_line(said.getvalue(), name)) from None
+
+
+def _in_one_line(box: str, name: str) -> str:
+    """The first part of a box of text, without its frame."""
+    lines = [re.sub(r"^[\s│|]+|[\s│|]+$", "", line) for line in box.splitlines()]
+    said: list[str] = []
+    for line in lines:
+        if re.match(r"^[╭╰+]", line) or not line:
+            continue
+        if re.match(r"^[─-]{5,}$", line):
+            break
+        said.append(line)
+    return f"{' '.join(said).rstrip('.')}. `{name} --help` shows the options."

@@ -1,0 +1,171 @@
+"""The only place where names stand for things: data sets, backbones and heads of the command line.
+
+Whoever has their own gives `module:function` (or `file.py:function`) instead of a name; for data, a folder with one folder
+per task and in it one per class will do.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mtl_core import backbones, datasets, heads
+from mtl_core.data import MultiTaskData
+from mtl_core.model import Head
+from mtl_core.task import classification
+
+DATA: dict[str, Callable[..., MultiTaskData]] = {
+    "digits": datasets.digits,
+    "domains": datasets.domains,
+    "fashion": datasets.fashion,
+    "rooms": datasets.rooms,
+    "scripts": datasets.scripts,
+}
+
+
+class Shape(NamedTuple):
+    """What a backbone is made for: the width multiplier, the output stride, channels and side of the images."""
+
+    width: float
+    output_stride: int
+    channels: int
+    side: int
+
+
+def _resnet(make: Callable[..., nn.Module]) -> Callable[[Shape], nn.Module]:
+    def build(shape: Shape) -> nn.Module:
+        # Images of about 32 pixels would be one position at stride 32.
+        small = shape.side <= 36
+        return make(
+            width=shape.width, output_stride=shape.output_stride, in_channels=shape.channels, small_images=small
+        )
+
+    return build
+
+
+BACKBONES: dict[str, Callable[[Shape], nn.Module]] = {
+    "mobilenet_v2": lambda s: backbones.mobilenet_v2(
+        width=s.width, output_stride=s.output_stride, in_channels=s.channels
+    ),
+    "resnet10": _resnet(backbones.resnet10),
+    "resnet14": _resnet(backbones.resnet14),
+    "resnet18": _resnet(backbones.resnet18),
+    "resnet34": _resnet(backbones.resnet34),
+    "resnet50": _resnet(backbones.resnet50),
+    "resnet50_d": _resnet(backbones.resnet50_d),
+    "tiny": lambda s: backbones.tiny(width=s.width, in_channels=s.channels),
+    "vit": lambda s: backbones.vit(image_size=s.side, in_channels=s.channels),
+}
+
+# The maps of small images are a few positions wide: the papers' rates of 6 to 36 would see nothing but padding.
+HEADS: dict[str, Callable[[int], Head]] = {
+    "aspp": lambda width: heads.by_kind(dense=heads.aspp(width, rates=(1, 2, 3)), other=heads.linear()),
+    "deeplab_v2": lambda width: heads.by_kind(
+        dense=heads.deeplab_v2(width, rates=(1, 2, 3, 4), dropout=0.1), other=heads.linear()
+    ),
+    "two_layer": lambda width: heads.by_kind(
+        dense=heads.aspp(width, rates=(1, 2, 3)), other=heads.two_layer(width=width)
+    ),
+}
+
+
+def find_data(name: str, tasks: Sequence[str] = ()) -> MultiTaskData:
+    """Data by name, by `module:function`, or from a folder of images.
+
+    Args:
+        name: A name of `DATA`, a function without arguments, or a folder.
+        tasks: Some of its tasks; default all (`rooms`: segmentation, depth, normals).
+
+    Raises:
+        ValueError: If there is no such data set or task, or the function gives something else.
+    """
+    if name == "rooms":
+        return datasets.rooms(tuple(tasks)) if tasks else datasets.rooms()
+    if name in DATA:
+        data: Any = DATA[name]()
+    elif ":" in name:
+        data = find_function("data", name)()
+    elif Path(name).is_dir():
+        data = _images(Path(name))
+    else:
+        raise ValueError(
+            f"`--data` must be one of {', '.join(DATA)}, a folder, or `module:function`. Got `--data {name}`."
+        )
+    if not isinstance(data, MultiTaskData):
+        raise ValueError(f"`--data {name}` must give a `MultiTaskData`. Got `{type(data).__name__}`.")
+    return data.select(tasks) if tasks else data
+
+
+def find_backbone(name: str, shape: Shape) -> nn.Module:
+    """A new backbone by name or by `module:function` (a function without arguments).
+
+    Raises:
+        ValueError: If there is none of that name, or the function gives something else.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name](shape)
+    if ":" not in name:
+        raise ValueError(
+            f"`--backbone` must be one of {', '.join(BACKBONES)}, or `module:function`. Got `--backbone {name}`."
+        )
+    backbone = find_function("backbone", name)()
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(f"`--backbone {name}` must give a module. Got `{type(backbone).__name__}`.")
+    return backbone
+
+
+def find_head(name: str, width: int) -> Head:
+    """A head factory by name.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in HEADS:
+        raise ValueError(f"`--head` must be one of {', '.join(HEADS)}. Got `--head {name}`.")
+    return HEADS[name](width)
+
+
+def find_function(option: str, name: str) -> Callable[..., Any]:
+    """Import `module:function` or `file.py:function`, modules of the current folder included.
+
+    Raises:
+        ValueError: If there is no such module or function.
+    """
+    place, _, function = name.rpartition(":")
+    path = Path(place)
+    module, folder = (path.stem, path.parent) if place.endswith(".py") else (place, Path())
+    before = list(sys.path)
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        found: Any = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"`--{option} {name}` must name a function that can be imported. {error}") from error
+    finally:
+        sys.path[:] = before
+    if not callable(found):
+        raise ValueError(f"`--{option} {name}` must name a function. Got `{type(found).__name__}`.")
+    return found
+
+
+def _images(folder: Path) -> MultiTaskData:
+    """`folder/PART/TASK/CLASS/image`, PART train, validation, test; or `folder/TASK/CLASS/image` without a test part."""
+    parts = {part: folder / part for part in ("train", "validation", "test") if (folder / part).is_dir()}
+    if "train" not in parts:
+        raise ValueError(f"`--data {folder}` must hold the folders `train` and `test` (or `validation`). Got neither.")
+    names = sorted(path.name for path in parts["train"].iterdir() if path.is_dir() and not path.name.startswith("."))
+    train = datasets.folders({name: parts["train"] / name for name in names}, size=IMAGE_SIZE)
+    classes = {source.task: source.classes for source in train}
+    others = {
+        part: datasets.folders({name: path / name for name in names}, size=IMAGE_SIZE, classes=classes)
+        for part, path in parts.items()
+        if part != "train"
+    }
+    tasks = [classification(name, classes=len(classes[name])) for name in names]
+    return MultiTaskData(tasks, train, others.get("validation"), others.get("test"))
+
+
+IMAGE_SIZE = (64, 64)
+"""Images of a folder are brought to this size: a batch needs one."""

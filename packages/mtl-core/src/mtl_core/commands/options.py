@@ -1,0 +1,168 @@
+"""Options of the subcommands: plain dataclasses, whose docstrings are the help.
+
+tyro reads them. A method's own options are the fields of its `Config`, put beside the kit's into one flat dataclass.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+Precision = Literal["float32", "float64", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What `fit` and `demo` share.
+
+    Args:
+        seed: Seeds weights, order and augmentation.
+        device: cpu, cuda, cuda:1, ...; default: the GPU where there is one.
+        checkpoint_seconds: Time between checkpoints.
+        again: Forget what the folder holds and start afresh.
+        dense: Train the plain model beside it for as many epochs, and compare.
+    """
+
+    seed: int = 0
+    device: str | None = None
+    checkpoint_seconds: float = 60.0
+    again: bool = False
+    dense: bool = True
+
+
+@dataclass(frozen=True)
+class Training(Common):
+    """What only `fit` has.
+
+    Args:
+        data: Name of a data set (digits, domains, fashion, rooms, scripts), a folder of images
+            (train/TASK/CLASS/*.png and test/...), or module:function that gives a MultiTaskData.
+        tasks: Some of the data's tasks; default all (rooms: segmentation, depth, normals).
+        backbone: mobilenet_v2, resnet10, -14, -18, -34, -50, resnet50_d, tiny, vit, or module:function that gives one.
+        width: Multiplies the backbone's channels.
+        output_stride: Image pixels per feature; default 8 where a task predicts a map, else 32.
+        head: aspp, deeplab_v2 or two_layer; image-level tasks have a linear head under the first two.
+        head_width: Channels of the heads.
+        out: Folder of checkpoints, model and report.
+        precision: Type of the arithmetic.
+        deterministic: Take deterministic kernels (needed for bit-identical resuming on a GPU).
+    """
+
+    data: str = "rooms"
+    tasks: tuple[str, ...] = ()
+    backbone: str = "resnet18"
+    width: float = 0.25
+    output_stride: int | None = None
+    head: str = "aspp"
+    head_width: int = 64
+    out: Path = Path("runs/fit")
+    precision: Precision = "float32"
+    deterministic: bool = False
+
+
+@dataclass(frozen=True)
+class Demo(Common):
+    """What only `demo` has.
+
+    Args:
+        data: rooms (segmentation, depth and normals of rendered rooms) or domains (digits, clothes, two scripts).
+        out: Folder of checkpoints, model and report; default NAME-demo, or NAME-demo-DATA for other data than rooms.
+        epochs: Passes over the data; default about half a minute's.
+    """
+
+    data: Literal["rooms", "domains"] = "rooms"
+    out: Path | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report` has.
+
+    Args:
+        folder: What `fit` or `demo` has written.
+    """
+
+    folder: tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class DemoSetting:
+    """An architecture and a training that take half a minute on two cores, the plain model included."""
+
+    backbone: str
+    width: float
+    head_width: int
+    epochs: int
+    batch_size: int = 16
+    lr: float = 1e-3
+    output_stride: int = 8
+
+
+DEMOS: dict[str, DemoSetting] = {
+    "rooms": DemoSetting("resnet10", width=0.25, head_width=32, epochs=20),
+    "domains": DemoSetting("tiny", width=1.0, head_width=32, epochs=6, batch_size=32, lr=3e-3),
+}
+
+
+def fit_options(config_class: type[Any]) -> type[Any]:
+    """The options of `fit`: those of `Training`, and the fields of a method's configuration that are not functions.
+
+    Args:
+        config_class: A dataclass whose fields have defaults.
+
+    Raises:
+        TypeError: If a field has the name of an option of the kit.
+    """
+    fields: list[tuple[str, Any, Any]] = []
+    hints = typing.get_type_hints(config_class)
+    taken = {field.name for field in dataclasses.fields(Training)}
+    for field in option_fields(config_class):
+        if field.name in taken:
+            raise TypeError(
+                f"`{config_class.__name__}` must have other fields than the kit's options. Got `{field.name}`."
+            )
+        hint = hints[field.name]
+        if field.name.endswith("_"):  # a word of Python, as `lambda_`
+            hint = Annotated[hint, tyro.conf.arg(name=field.name.rstrip("_"))]
+        factory = field.default_factory
+        plain = dataclasses.field(default=field.default)
+        made = plain if factory is dataclasses.MISSING else dataclasses.field(default_factory=factory)
+        fields.append((field.name, hint, made))
+    options = dataclasses.make_dataclass("Fit", fields, bases=(Training,), frozen=True)
+    options.__doc__ = config_class.__doc__
+    return options
+
+
+def option_fields(config_class: type[Any]) -> list[dataclasses.Field[Any]]:
+    """Fields of a configuration that can be given on a command line: those that are not functions."""
+    hints = typing.get_type_hints(config_class)
+    return [field for field in dataclasses.fields(config_class) if not _is_function(hints[field.name])]
+
+
+def config_of(config_class: type[Any], options: Any, changes: Mapping[str, Any] | None = None) -> Any:
+    """The configuration that options ask for.
+
+    Args:
+        config_class: The method's.
+        options: An object that has some of its fields.
+        changes: Further values; names that the configuration lacks are left out.
+
+    Raises:
+        ValueError: As the configuration itself raises it.
+    """
+    fields = {field.name for field in option_fields(config_class)}
+    values = {name: getattr(options, name) for name in fields if hasattr(options, name)}
+    return config_class(**values | {k: v for k, v in (changes or {}).items() if k in fields})
+
+
+def _is_function(hint: Any) -> bool:
+    origin = typing.get_origin(hint) or hint
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_function(part) for part in typing.get_args(hint))
+    return origin in (Callable, typing.Callable)

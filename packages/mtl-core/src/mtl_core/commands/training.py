@@ -1,0 +1,207 @@
+"""What the subcommands do: train a method and the plain model beside it, compare, report."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtl_core.commands.names import Shape, find_backbone, find_data, find_head
+from mtl_core.commands.options import DEMOS, Common, Demo, Training, config_of
+from mtl_core.comparison import compare
+from mtl_core.data import MultiTaskData
+from mtl_core.fit import Config as PlainConfig
+from mtl_core.fit import fit as fit_plain
+from mtl_core.model import Build, SharedBackbone
+from mtl_core.page import Table
+from mtl_core.report import metric_table, read_report, write_report
+from mtl_core.result import Plots, Report, Result
+from mtl_core.run import Run
+from mtl_core.task import Task
+
+NOTHING_NEW = "was finished before: nothing was trained. `--again` starts afresh."
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that a command asks for.
+
+    Attributes:
+        out: The folder.
+        data: Tasks and sources.
+        build: The architecture.
+        model: What it is, in words.
+        config: The method's configuration.
+        plain: The configuration of the plain model beside it, or None.
+        run: Options of the run.
+    """
+
+    out: Path
+    data: MultiTaskData
+    build: Build
+    model: str
+    config: Any
+    plain: PlainConfig | None
+    run: dict[str, Any]
+
+
+def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[str, Mapping[str, Any]]) -> Plan:
+    """Turn options into data, architecture and configuration.
+
+    Args:
+        name: Name of the command.
+        config_class: The method's configuration.
+        options: Of `fit` or `demo`.
+        demo: The method's values for `demo`, by data set.
+
+    Raises:
+        ValueError: If a name or a value is not usable.
+    """
+    changes: dict[str, Any] = {}
+    if isinstance(options, Demo):
+        setting = DEMOS[options.data]
+        changes = {f: getattr(setting, f) for f in ("epochs", "batch_size", "lr")} | dict(demo.get(options.data, {}))
+        changes |= {} if options.epochs is None else {"epochs": options.epochs}
+        out = options.out or Path(f"{name}-demo" + ("" if options.data == "rooms" else f"-{options.data}"))
+        options = Training(
+            **{field.name: getattr(options, field.name) for field in dataclasses.fields(Common)},
+            data=options.data,
+            out=out,
+            backbone=setting.backbone,
+            width=setting.width,
+            output_stride=setting.output_stride,
+            head_width=setting.head_width,
+        )
+    assert isinstance(options, Training)
+    config = config_of(config_class, options, changes)
+    run: dict[str, Any] = {"seed": options.seed, "device": _device(options.device), "precision": options.precision}
+    run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
+    data = find_data(options.data, options.tasks)
+    build, model = architecture(data, options)
+    beside = _plain_config(config) if options.dense else None
+    return Plan(options.out, data, build, model, config, beside, run | {"again": options.again})
+
+
+def architecture(data: MultiTaskData, options: Training) -> tuple[Build, str]:
+    """The model that options ask for, and what it is in words.
+
+    Raises:
+        ValueError: If a name is unknown, or a built-in backbone meets inputs that are not images.
+    """
+    sample = torch.as_tensor(data.train.sources[0].data[0][0])
+    if ":" not in options.backbone and sample.ndim != 3:
+        raise ValueError(
+            f"`--backbone {options.backbone}` must have images [channels, h, w]. Got inputs of shape {list(sample.shape)}."
+        )
+    dense = any(task.dense for task in data.tasks.values())
+    stride = options.output_stride or (8 if dense else 32)
+    shape = Shape(options.width, stride, sample.shape[0], min(sample.shape[1:], default=0))
+    head = find_head(options.head, options.head_width)
+    example = (sample.float() / 255 if sample.dtype == torch.uint8 else sample.float()).unsqueeze(0)
+
+    def build(tasks: dict[str, Task]) -> nn.Module:
+        backbone = find_backbone(options.backbone, shape)
+        known = isinstance(getattr(backbone, "channels", None), int)
+        return SharedBackbone(backbone, tasks, head, example=None if known else example)
+
+    with torch.random.fork_rng(devices=[]):
+        build(data.tasks)  # refuses now what does not fit, before a folder is made
+    return build, f"{options.backbone}, width {options.width:g}, heads {options.head} of {options.head_width} channels"
+
+
+def train(plan: Plan, fit: Callable[..., Result]) -> Report:
+    """Train, compare and save; what is finished is loaded, what was interrupted continues.
+
+    Args:
+        plan: What to train.
+        fit: The method.
+
+    Returns:
+        The report as it was saved.
+    """
+    run = Run(plan.out, **plan.run)
+    result = fit(plan.build, plan.data, plan.config, run)
+    beside = {}
+    if plan.plain is not None:
+        beside["dense"] = fit_plain(plan.build, plan.data, plan.plain, run.child("dense"))
+    stored = _stored(plan.out)
+    # The seconds of a phase are part of it: equal phases were not trained again, and the test part has been looked at.
+    if stored is not None and _trained(stored) == _trained(result.report, beside):
+        report = stored
+        _say(run, f"{plan.out} {NOTHING_NEW}")
+    else:
+        result = compare(result, plan.data, beside).extended(model=plan.model)
+        report = result.report
+        if run.rank == 0:
+            result.save(plan.out)
+    _say(run, summary(report, plan.out))
+    return report
+
+
+def report(folder: Path, plots: Plots) -> None:
+    """Write the pages of a saved result again and show its table.
+
+    Args:
+        folder: What `fit` or `demo` has written.
+        plots: The method's plots.
+
+    Raises:
+        StorageError: If there is no saved result.
+    """
+    write_report(folder, plots)
+    print(summary(read_report(folder), folder))
+
+
+def summary(report: Report, folder: Path) -> str:
+    """The headline, the table of figures and where the page is, as text for a terminal."""
+    said = [str(sentence) for sentence in report.get("headline", ())]
+    table = metric_table(report)
+    gains = report.get("delta", {}).items()
+    said += [f"Δ against {name}: {gain['overall']:+.1f} % (+ is better)".replace("-", "−") for name, gain in gains]
+    return "\n".join([*_aligned(table), *said, f"Report: {folder / 'report.html'}"])
+
+
+def _aligned(table: Table) -> Iterable[str]:
+    rows = [table.header, *table.rows] if table.rows else []
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        yield "  ".join(cells).rstrip()
+
+
+def _plain_config(config: Any) -> PlainConfig:
+    """Plain training with the method's epochs, batch size and learning rate, as far as it has them."""
+    names = [name for name in ("epochs", "batch_size", "lr", "weight_decay") if hasattr(config, name)]
+    return PlainConfig(**{name: getattr(config, name) for name in names})
+
+
+def _device(name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise ValueError(f"`--device` must be cpu or cuda. Got `--device {name}`.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"`--device` must be there. Got `--device {name}`, and torch finds no GPU.")
+    return name
+
+
+def _stored(folder: Path) -> Report | None:
+    return read_report(folder) if (folder / "report.json").exists() else None
+
+
+def _trained(report: Report, beside: Mapping[str, Result] | None = None) -> str:
+    """What was trained, as text: phases with their losses and seconds. Text, because NaN is not equal to itself."""
+    others = report.get("baseline_phases", {})
+    if beside is not None:
+        others = {name: result.report.get("phases", {}) for name, result in beside.items()}
+    return Report({"ours": report.get("phases", {}), "others": others}).to_json()
+
+
+def _say(run: Run, text: str) -> None:
+    if run.rank == 0:
+        print(text)
