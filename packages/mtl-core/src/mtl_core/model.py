@@ -107,6 +107,29 @@ class SharedBackbone(nn.Module):
             raise ValueError(f"`restructure` must be called on a model without taps. Got one with {self.taps}.")
         return SharedBackbone(self.backbone, self._tasks, self._head, taps, self._example)
 
+    def split(self, layer: str) -> tuple["Stem", "SharedBackbone"]:
+        """The backbone up to a layer, and a model of what follows; weights are those of this model.
+
+        Args:
+            layer: A layer of the backbone, called exactly once, past which nothing before it is used.
+
+        Raises:
+            ValueError: If it is no such layer, or this model has taps.
+            TypeError: If the model was made without `example`.
+        """
+        if self.taps:
+            raise ValueError(f"`split` must be called on a model without taps. Got one with {self.taps}.")
+        if self._example is None:
+            raise TypeError("`example` (one input batch) must be given to split a model: it tells the layer's shape.")
+        before, after = split(self.backbone, layer)
+        stem = Stem(layer, before)
+        parameter = next((p for p in before.parameters() if p.is_floating_point()), self._example)
+        with evaluating(stem):
+            features = stem(self._example.to(parameter.device, parameter.dtype))
+        rest = SharedBackbone(after, self._tasks, self._head, example=features)
+        rest.heads = self.heads
+        return stem, rest
+
     def _channels(self, layers: Sequence[str]) -> dict[str, int]:
         if self._example is None:
             if self._layered:
@@ -130,6 +153,24 @@ class SharedBackbone(nn.Module):
                     f"Got {_kind(found[layer])} as `{layer}`."
                 )
         return {layer: found[layer].shape[1] for layer in layers}
+
+
+class Stem(nn.Module):
+    """The first part of a backbone, which several models share; made by `SharedBackbone.split`.
+
+    Args:
+        layer: Its last layer.
+        module: What computes it.
+    """
+
+    def __init__(self, layer: str, module: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.module = layer, module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The layer's features."""
+        features: Tensor = self.module(inputs)[self.layer]
+        return features
 
 
 class TaskGroups(nn.Module):
@@ -195,7 +236,7 @@ class TaskGroups(nn.Module):
     def structure(self) -> dict[str, Any]:
         """Tasks and structure of each group, in order."""
         groups = {g: {"tasks": tasks_of(m), "structure": structure_of(m)} for g, m in self.groups.items()}
-        return {"groups": groups, **({} if self.stem is None else {"stem": True})}
+        return {"groups": groups, **({} if self.stem is None else {"stem": getattr(self.stem, "layer", True)})}
 
 
 OUTPUT = "output"
@@ -251,6 +292,37 @@ def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
     whole = fx.GraphModule(backbone, graph)
     whole.graph.eliminate_dead_code()
     return fx.GraphModule(whole, whole.graph)  # made again, it has only what its graph still uses
+
+
+def split(backbone: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
+    """A module that gives `{layer: features}`, and one that makes the backbone's output of these features.
+
+    Raises:
+        ValueError: If the layer is not called exactly once, something before it is used past it, or the backbone cannot
+            be traced.
+    """
+    from torch import fx
+
+    before = cut(backbone, [layer])
+    whole = cut(backbone, [layer, OUTPUT])
+    if not isinstance(whole, fx.GraphModule):
+        raise ValueError(f"A backbone must be traceable by torch.fx to be split. Got {type(backbone).__name__}.")
+    (output,) = (node for node in whole.graph.nodes if node.op == "output")
+    first, last = output.args[0][layer], output.args[0][OUTPUT]
+    graph = fx.Graph()
+    copies = {first: graph.placeholder("features")}
+    past = False
+    for node in whole.graph.nodes:
+        if past and node.op != "output":
+            missing = [used for used in node.all_input_nodes if used not in copies]
+            if missing:
+                raise ValueError(
+                    f"`layer` must be where the backbone is one path. Got `{layer}`: `{missing[0]}` goes past it."
+                )
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+        past = past or node is first
+    graph.output(copies[last])
+    return before, fx.GraphModule(whole, graph)
 
 
 def chosen(available: Mapping[str, Any], tasks: Sequence[str] | None) -> list[str]:
@@ -346,13 +418,19 @@ def rebuild(structure: Mapping[str, Any], build: Build, tasks: Mapping[str, Task
         return model
     if "groups" not in structure:
         return model.restructure(structure) if hasattr(model, "restructure") else model
-    if structure.get("stem"):
+    at = structure.get("stem")
+    if at and not (isinstance(at, str) and isinstance(model, SharedBackbone)):
         raise ValueError("`build` must give the groups and their stem. Got a model of another structure.")
+
+    def rest(some: dict[str, Task]) -> nn.Module:
+        part: Any = build(some)
+        return part.split(at)[1] if at else part
+
     groups = {
-        group: rebuild(part["structure"], build, {name: tasks[name] for name in part["tasks"]})
+        group: rebuild(part["structure"], rest, {name: tasks[name] for name in part["tasks"]})
         for group, part in structure["groups"].items()
     }
-    return TaskGroups(groups)
+    return TaskGroups(groups, model.split(at)[0] if at else None)
 
 
 class Builder:
