@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtl_core.backbones import tiny
 from mtl_core.heads import linear
-from mtl_core.model import SharedBackbone, TaskGroups, components_of, split
+from mtl_core.model import SharedBackbone, TaskGroups, components_of, cut, split
 from mtl_core.result import load, save_model
 from mtl_core.task import Task, attribute, classification
 
@@ -67,3 +67,30 @@ def test_only_a_plain_traceable_model_with_an_example_is_split() -> None:
 
     with pytest.raises(ValueError, match=r"A backbone must be traceable by torch.fx to be split. Got Layers"):
         split(Layers(), "low")
+
+
+class Overwriting(nn.Module):
+    """Overwrites what each of its layers gives, in four ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d, self.e = (nn.Linear(4, 4) for _ in range(5))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.relu(self.a(x)))
+        x = self.c(x.relu_())
+        x += 1
+        x = self.d(x)
+        return self.e(nn.functional.relu(x, inplace=True))
+
+
+def test_a_tap_gives_its_layer_though_the_backbone_overwrites_it() -> None:
+    """Operations in place after a tap do not change what the tap gives."""
+    model, x, raw = Overwriting(), torch.randn(3, 4), {}
+    for name, layer in model.named_children():
+        layer.register_forward_hook(lambda _m, _i, output, name=name: raw.update({name: output.clone()}))
+    model(x)
+    layers = ["a", "b", "c", "d", "e"]
+    found = cut(model, layers)(x)
+    assert all(torch.equal(found[layer], raw[layer]) for layer in layers)

@@ -288,7 +288,12 @@ def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
         if len(nodes.get(layer, [])) != 1 or not isinstance(nodes[layer][0], fx.Node):
             once = [path for path, values in nodes.items() if len(values) == 1]
             raise ValueError(f"`taps` must name layers called exactly once, as {once[:4]}. Got `{layer}`.")
-    output.args = ({layer: nodes[layer][0] for layer in layers},)
+    tapped = {layer: nodes[layer][0] for layer in layers}
+    for layer, node in tapped.items():
+        if any(_overwrites(user, backbone) for user in node.users):  # else the tap would give what comes after it
+            with graph.inserting_after(node):
+                tapped[layer] = graph.call_method("clone", (node,))
+    output.args = (tapped,)
     whole = fx.GraphModule(backbone, graph)
     whole.graph.eliminate_dead_code()
     return fx.GraphModule(whole, whole.graph)  # made again, it has only what its graph still uses
@@ -483,6 +488,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def _kind(value: Any) -> str:
     return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _overwrites(node: Any, backbone: nn.Module) -> bool:
+    """Whether a step of a graph works in place: `ReLU(inplace=True)`, `x.relu_()`, `x += y`."""
+    if node.op == "call_module":
+        return bool(getattr(backbone.get_submodule(node.target), "inplace", False))
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    in_place = name.endswith("_") and not name.endswith("__")
+    return bool(node.kwargs.get("inplace")) or in_place or name in ("iadd", "isub", "imul", "itruediv")
 
 
 def _gives_layers(backbone: nn.Module) -> bool:
