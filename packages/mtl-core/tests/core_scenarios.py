@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import mtl_core as core
-from mtl_core import checkpoint, phase
+from mtl_core import checkpoint, phase, snapshots
 from mtl_core.task import Task, attribute, classification, depth
 
 TASKS = [classification("kind", 3), attribute("tall", weight=0.5), depth("far")]
@@ -153,10 +153,10 @@ def run(order: dict[str, Any]) -> core.Run:
 PLACES: dict[str, tuple[Any, str]] = {
     "losses": (phase.Phase, "losses"),
     "write": (checkpoint, "save_file"),
-    "seal": (checkpoint, "seal"),
+    "seal": (snapshots, "seal"),
     "rename": (checkpoint.os, "rename"),
-    "forget": (checkpoint, "forget"),
-    "read": (checkpoint, "read_part"),
+    "forget": (snapshots, "forget"),
+    "read": (snapshots, "read_part"),
 }
 
 

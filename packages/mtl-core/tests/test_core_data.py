@@ -24,7 +24,9 @@ class Numbered:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        return torch.tensor([float(self.start + index)]), {n: index % 2 if n == "kind" else index % 2 * 1.0 for n in self.tasks}
+        return torch.tensor([float(self.start + index)]), {
+            n: index % 2 if n == "kind" else index % 2 * 1.0 for n in self.tasks
+        }
 
 
 def data(*sources: Any, tasks: tuple[Task, ...] = (KIND, TALL), **rest: Any) -> MultiTaskData:

@@ -8,19 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.model import (
-    Builder,
-    SharedBackbone,
-    TaskGroups,
-    chosen,
-    components_of,
-    cut,
-    evaluating,
-    prepared,
-    rebuild,
-    structure_of,
-    tasks_of,
-)
+from mtl_core.components import Builder, chosen, components_of, evaluating, prepared, structure_of, tasks_of
+from mtl_core.cut import cut
+from mtl_core.model import SharedBackbone, TaskGroups, rebuild
 from mtl_core.task import Task, attribute, classification
 
 TASKS = {"kind": classification("kind", 3), "tall": attribute("tall")}

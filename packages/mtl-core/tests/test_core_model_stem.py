@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.backbones import tiny
+from mtl_core.components import components_of
+from mtl_core.cut import cut, split
 from mtl_core.heads import linear
-from mtl_core.model import SharedBackbone, TaskGroups, components_of, cut, split
+from mtl_core.model import SharedBackbone, TaskGroups
 from mtl_core.result import load, save_model
 from mtl_core.task import Task, attribute, classification
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import mtl_core as core
-from mtl_core.run import begin, config_values, function_name
+from mtl_core.fingerprint import config_values, function_name
+from mtl_core.run import begin
 from mtl_core.task import attribute, classification
 
 

@@ -1,6 +1,6 @@
 """Adaptive pruning of a multi-task model: thresholds learned per component, to the sparsity that you ask for.
 
-Xiang, Xu, Deng, Yu, Zhang, Hu, *AdapMTL: Adaptive pruning framework for multitask learning model*, ACM Multimedia 2024.
+Xiang, Tang, Yang, Guan, Liu, *AdapMTL: Adaptive pruning framework for multitask learning model*, ACM Multimedia 2024.
 """
 
 from adapmtl.authors import AuthorsWeights

@@ -5,7 +5,7 @@ Prunable are the weights of convolutions and linear layers; biases and norms are
 $\theta_c$ each (`per_component`). The other groupings are those of the paper's ablation, and a caller may pass any function
 `model -> {name: modules}`.
 
-Xiang, Xu, Deng, Yu, Zhang, Hu, *AdapMTL: Adaptive pruning framework for multitask learning model*, Section 3 and Table 5.
+Xiang, Tang, Yang, Guan, Liu, *AdapMTL: Adaptive pruning framework for multitask learning model*, Section 3 and Table 5.
 
 A frozen weight (`requires_grad` off) is not prunable: its owner wants it as it is, and it could not adapt to what is cut
 around it. It is neither thresholded nor counted. Only where a model has no trainable weight at all, as one that was frozen
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtl_core.model import components_of
+from mtl_core.components import components_of
 
 Groups: TypeAlias = Callable[[nn.Module], Mapping[str, Iterable[nn.Module]]]
 """`model -> {name: modules}`: the layers that share a threshold."""

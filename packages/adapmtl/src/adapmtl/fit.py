@@ -21,7 +21,7 @@ from adapmtl.components import Groups, per_component, prunable
 from adapmtl.thresholded import Thresholded, bake, sparsity
 from adapmtl.weighting import AdaptiveWeights, factor
 from mtl_core import Builder, MultiTaskData, Result, Run, begin
-from mtl_core.model import Build
+from mtl_core.components import Build
 from mtl_core.phase import Phase
 
 SOLVED_EVERY = 10

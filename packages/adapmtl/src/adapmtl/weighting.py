@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from adapmtl.components import head_of, layers
-from mtl_core.model import components_of
+from mtl_core.components import components_of
 from mtl_core.types import Float
 
 

@@ -7,11 +7,12 @@ not mathematics.
 
 from mtl_core import cuda, weighting
 from mtl_core.checkpoint import StorageError
+from mtl_core.components import Build, Builder, Head
 from mtl_core.data import Batch, MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate, mean_losses, sample_losses
 from mtl_core.fit import Config, fit, fit_single_tasks
 from mtl_core.metrics import Metric, delta
-from mtl_core.model import Build, Builder, Head, SharedBackbone, TaskGroups
+from mtl_core.model import SharedBackbone, TaskGroups
 from mtl_core.result import Report, Result, load
 from mtl_core.run import Run, begin
 from mtl_core.sparsity import keep_zeros

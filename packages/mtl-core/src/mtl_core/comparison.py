@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from mtl_core.components import components_of, evaluating, prepared
 from mtl_core.data import MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate
 from mtl_core.metrics.relative import Delta, delta
-from mtl_core.model import components_of, evaluating, prepared
 from mtl_core.resize import resize
 from mtl_core.result import Result
 from mtl_core.task import Task

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_core.collate import as_input, as_target, filled, present, stacked
+from mtl_core.cuda import move
 from mtl_core.randomness import generator
 from mtl_core.task import Task
 from mtl_core.types import Augment
@@ -37,6 +39,16 @@ class Batch(list[View]):
     def __init__(self, views: Iterable[View], tasks: Mapping[str, Task]) -> None:
         super().__init__(views)
         self.tasks = dict(tasks)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        """The batch on a device, floating-point tensors in `dtype`."""
+
+        def place(tensor: Tensor) -> Tensor:
+            moved = move(tensor, device)
+            return moved.to(dtype) if moved.is_floating_point() else moved
+
+        views = [View(place(v.inputs), {n: place(t) for n, t in v.targets.items()}) for v in self]
+        return Batch(views, self.tasks)
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class Split:
 
     def _has_label(self, name: str, task: Task) -> bool:
         return any(
-            name in view.targets and bool(_present(view.targets[name], task.missing).any())
+            name in view.targets and bool(present(view.targets[name], task.missing).any())
             for source in self.sources
             if name in source.names
             for indices in torch.arange(len(source)).split(8)
@@ -142,23 +154,25 @@ class Split:
     def _view(self, source: Source, indices: Tensor, augmented: tuple[object, ...] | None) -> View:
         if augmented is None and hasattr(source.data, "batch"):
             inputs, found = source.data.batch(indices)
-            inputs = _input(inputs)
-            targets = {name: _tensor(found[name]) for name in source.names if found.get(name) is not None}
+            inputs = as_input(inputs)
+            targets = {name: as_target(found[name]) for name in source.names if found.get(name) is not None}
         else:
             samples = [source.data[i] for i in indices.tolist()]
-            pairs = [(_input(x), {n: _tensor(t[n]) for n in source.names if t.get(n) is not None}) for x, t in samples]
+            pairs = [
+                (as_input(x), {n: as_target(t[n]) for n in source.names if t.get(n) is not None}) for x, t in samples
+            ]
             if augmented is not None:
                 assert self.augment is not None
                 pairs = [
                     self.augment(x, t, generator(*augmented, i))
                     for (x, t), i in zip(pairs, indices.tolist(), strict=True)
                 ]
-            inputs = _stack([x for x, _ in pairs], f"inputs of source {source.index}")
+            inputs = stacked([x for x, _ in pairs], f"inputs of source {source.index}")
             targets = {}
             for name in source.names:
                 column = [t.get(name) for _, t in pairs]
                 if any(target is not None for target in column):
-                    targets[name] = _stack(_filled(column, self.tasks[name]), f"targets of task `{name}`")
+                    targets[name] = stacked(filled(column, self.tasks[name]), f"targets of task `{name}`")
         self._check(source, indices, inputs, targets)
         return View(inputs, targets)
 
@@ -262,47 +276,11 @@ def _split(part: str, given: Any, tasks: dict[str, Task], augment: Augment | Non
     return Split(tasks, tuple(sources), augment)
 
 
-def _is_pairs(given: Sequence[Any]) -> bool:
-    """Whether a list is itself a data set of `(input, targets)` pairs and not a list of sources."""
-    return bool(given) and isinstance(given[0], tuple) and len(given[0]) == 2 and isinstance(given[0][1], Mapping)
-
-
 @lru_cache(maxsize=32)
 def _order(length: int, seed: int, index: int, epoch: int, round_: int) -> Tensor:
     return torch.randperm(length, generator=generator(seed, "order", index, epoch, round_))
 
 
-def _input(value: Any) -> Tensor:
-    tensor = torch.as_tensor(value)
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 255
-    return tensor.float() if tensor.dtype in (torch.float64, torch.float16) else tensor
-
-
-def _tensor(value: Any) -> Tensor:
-    tensor = torch.as_tensor(value)
-    if tensor.dtype in (torch.bool, torch.float64, torch.float16):
-        return tensor.float()
-    return tensor if tensor.is_floating_point() else tensor.long()
-
-
-def _present(target: Tensor, missing: float) -> Tensor:
-    return ~target.isnan() if missing != missing else target != missing
-
-
-def _filled(column: list[Tensor | None], task: Task) -> list[Tensor]:
-    example = next(target for target in column if target is not None)
-    lacking = any(target is None for target in column)
-    if lacking and task.missing != task.missing and not example.is_floating_point():
-        raise ValueError(
-            f"`missing` of task `{task.name}` must be an integer where targets are integers. "
-            f"Got `missing = {task.missing}`: give the targets as floats, or the task another `missing`."
-        )
-    return [torch.full_like(example, task.missing) if target is None else target for target in column]
-
-
-def _stack(tensors: list[Tensor], what: str) -> Tensor:
-    shapes = sorted({tuple(tensor.shape) for tensor in tensors})
-    if len(shapes) > 1:
-        raise ValueError(f"The {what} must have one shape within a batch. Got {shapes[0]} and {shapes[1]}.")
-    return torch.stack(tensors)
+def _is_pairs(given: Sequence[Any]) -> bool:
+    """Whether a list is itself a data set of `(input, targets)` pairs and not a list of sources."""
+    return bool(given) and isinstance(given[0], tuple) and len(given[0]) == 2 and isinstance(given[0][1], Mapping)

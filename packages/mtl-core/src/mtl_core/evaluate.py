@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import ranks
+from mtl_core.components import evaluating, prepared
 from mtl_core.cuda import move
 from mtl_core.data import Split, View
 from mtl_core.metrics.metric import Metric
-from mtl_core.model import evaluating, prepared
 from mtl_core.reduction import mean_loss, sample_losses_of
 from mtl_core.task import Task
 

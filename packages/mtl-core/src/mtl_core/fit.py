@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import weighting
+from mtl_core.components import Build, Builder, check_names
 from mtl_core.data import MultiTaskData
 from mtl_core.evaluate import mean_losses
-from mtl_core.model import Build, Builder, TaskGroups, check_names
+from mtl_core.fingerprint import function_name
+from mtl_core.model import TaskGroups
 from mtl_core.result import Result
-from mtl_core.run import Run, begin, function_name
+from mtl_core.run import Run, begin
 
 Weighting: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, int]], Tensor]
 """`weighting(losses, labelled) -> loss`."""

@@ -10,21 +10,24 @@ Two final classes: `SharedBackbone` (single tasks, hard parameter sharing, decod
 model like any other.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeAlias
-from weakref import ReferenceType, ref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from mtl_core.components import (
+    Build,
+    Head,
+    check_names,
+    chosen,
+    components_of,
+    evaluating,
+    known_tasks,
+    structure_of,
+    tasks_of,
+)
+from mtl_core.cut import OUTPUT, cut, split
 from mtl_core.task import Task
-
-Head: TypeAlias = Callable[[int, Task], nn.Module]
-"""`head(channels, task) -> Module`: the decoder of a task for features of so many channels."""
-
-Build: TypeAlias = Callable[[dict[str, Task]], nn.Module]
-"""`build(tasks) -> model`: an architecture; makes a new model for exactly these tasks at each call."""
 
 
 class SharedBackbone(nn.Module):
@@ -239,179 +242,6 @@ class TaskGroups(nn.Module):
         return {"groups": groups, **({} if self.stem is None else {"stem": getattr(self.stem, "layer", True)})}
 
 
-OUTPUT = "output"
-"""The name under which a tapped backbone gives its own output."""
-
-
-def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
-    """A module with the same weights that gives `{layer: features}` and computes nothing past the deepest layer.
-
-    Args:
-        backbone: Traceable by torch.fx, or already giving a dict (then it is returned as it is).
-        layers: Names of submodules that are called exactly once, or `OUTPUT`.
-
-    Raises:
-        ValueError: If a layer is not called exactly once, or the backbone cannot be traced.
-    """
-    from torch import fx
-
-    class Tracer(fx.Tracer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.calls: dict[str, list[Any]] = {}
-
-        def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-            given = super().call_module(m, forward, args, kwargs)
-            self.calls.setdefault(self.path_of_module(m), []).append(given)
-            return given
-
-    try:
-        tracer = Tracer()
-        graph = tracer.trace(backbone)
-        with evaluating(backbone):
-            changes = str(fx.Tracer().trace(backbone)) != str(graph)
-        if changes:  # the trace would keep doing what is done in one of the two modes
-            raise ValueError("its forward is another one in training than in evaluation mode (`self.training`).")
-    except Exception as error:
-        if _gives_layers(backbone):
-            return backbone
-        raise ValueError(
-            f"`taps` need a backbone that torch.fx can trace, or one that gives `{{layer: features}}` "
-            f"(an attribute `layers` names them). Tracing failed: {error}"
-        ) from error
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    given = output.args[0]
-    calls = {**tracer.calls, **{k: [v] for k, v in given.items()}} if isinstance(given, dict) else tracer.calls
-    nodes = {path: [v.node if isinstance(v, fx.Proxy) else v for v in values] for path, values in calls.items()}
-    nodes.setdefault(OUTPUT, [given])
-    for layer in layers:
-        if len(nodes.get(layer, [])) != 1 or not isinstance(nodes[layer][0], fx.Node):
-            once = [path for path, values in nodes.items() if len(values) == 1]
-            raise ValueError(f"`taps` must name layers called exactly once, as {once[:4]}. Got `{layer}`.")
-    tapped = {layer: nodes[layer][0] for layer in layers}
-    for layer, node in tapped.items():
-        if any(_overwrites(user, backbone) for user in node.users):  # else the tap would give what comes after it
-            with graph.inserting_after(node):
-                tapped[layer] = graph.call_method("clone", (node,))
-    output.args = (tapped,)
-    whole = fx.GraphModule(backbone, graph)
-    whole.graph.eliminate_dead_code()
-    return fx.GraphModule(whole, whole.graph)  # made again, it has only what its graph still uses
-
-
-def split(backbone: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
-    """A module that gives `{layer: features}`, and one that makes the backbone's output of these features.
-
-    Raises:
-        ValueError: If the layer is not called exactly once, something before it is used past it, or the backbone cannot
-            be traced.
-    """
-    from torch import fx
-
-    before = cut(backbone, [layer])
-    whole = cut(backbone, [layer, OUTPUT])
-    if not isinstance(whole, fx.GraphModule):
-        raise ValueError(f"A backbone must be traceable by torch.fx to be split. Got {type(backbone).__name__}.")
-    (output,) = (node for node in whole.graph.nodes if node.op == "output")
-    first, last = output.args[0][layer], output.args[0][OUTPUT]
-    graph = fx.Graph()
-    copies = {first: graph.placeholder("features")}
-    past = False
-    for node in whole.graph.nodes:
-        if past and node.op != "output":
-            missing = [used for used in node.all_input_nodes if used not in copies]
-            if missing:
-                raise ValueError(
-                    f"`layer` must be where the backbone is one path. Got `{layer}`: `{missing[0]}` goes past it."
-                )
-            copies[node] = graph.node_copy(node, copies.__getitem__)
-        past = past or node is first
-    graph.output(copies[last])
-    return before, fx.GraphModule(whole, graph)
-
-
-def chosen(available: Mapping[str, Any], tasks: Sequence[str] | None) -> list[str]:
-    """Check the tasks asked for; all of them for None.
-
-    Raises:
-        ValueError: If one is not there.
-    """
-    if tasks is None:
-        return list(available)
-    unknown = [name for name in tasks if name not in available]
-    if unknown:
-        raise ValueError(f"`tasks` must be among {list(available)}. Got {unknown}.")
-    return list(tasks)
-
-
-def tasks_of(model: nn.Module) -> list[str]:
-    """Names of the tasks of a model, read off its components.
-
-    Raises:
-        TypeError: If it has no `components()`.
-    """
-    paths = [key.split(".") for key in components_of(model)]
-    return list(dict.fromkeys(path[-1] for path in paths if path[-2:-1] == ["head"]))
-
-
-def components_of(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """`model.components()`, checked: every parameter is in exactly one component.
-
-    Raises:
-        TypeError: If the model has no `components()`.
-        ValueError: If a parameter is in none or in two of them.
-    """
-    if not hasattr(model, "components"):
-        raise TypeError(
-            f"A model must have `components() -> {{name: modules}}`. Got {type(model).__name__} without it."
-        )
-    components: Any = model.components
-    parts: dict[str, list[nn.Module]] = {name: list(modules) for name, modules in components().items()}
-    owner: dict[int, str] = {}
-    for name, modules in parts.items():
-        for parameter in {p for module in modules for p in module.parameters()}:
-            if owner.setdefault(id(parameter), name) != name:
-                raise ValueError(
-                    f"`components()` must name each parameter once. Got one in `{owner[id(parameter)]}` and `{name}`."
-                )
-    for path, parameter in model.named_parameters():
-        if id(parameter) not in owner:
-            raise ValueError(f"`components()` must name every parameter. Got `{path}` in none of {list(parts)}.")
-    return parts
-
-
-def known_tasks(model: nn.Module) -> dict[str, Task]:
-    """The tasks that a model itself knows (an attribute `tasks`); a plain module may know none."""
-    tasks = getattr(model, "tasks", None)
-    return {k: v for k, v in tasks.items() if isinstance(v, Task)} if isinstance(tasks, Mapping) else {}
-
-
-def check_names(what: str, names: Iterable[str], *reserved: str) -> None:
-    """Refuse names that cannot name a part of a module.
-
-    Args:
-        what: The argument, for the message.
-        names: The names.
-        reserved: Names that have another meaning here.
-
-    Raises:
-        ValueError: If a name is empty, reserved, has a dot, or is an attribute of torch's modules.
-    """
-    parts = nn.ModuleDict()
-    for name in names:
-        if not name or "." in name or name in reserved or hasattr(parts, name):
-            raise ValueError(
-                f"`{what}` must have names without a dot that are no attribute of torch's modules"
-                f"{''.join(f', nor `{r}`' for r in reserved)}. Got `{name}`."
-            )
-
-
-def structure_of(model: nn.Module) -> dict[str, Any]:
-    """`model.structure()`, or nothing for a plain module."""
-    structure: Any = getattr(model, "structure", dict)
-    return dict(structure())
-
-
 def rebuild(structure: Mapping[str, Any], build: Build, tasks: Mapping[str, Task]) -> nn.Module:
     """Make a model of a stored structure from what `build` gives; its weights are still to be loaded.
 
@@ -438,66 +268,5 @@ def rebuild(structure: Mapping[str, Any], build: Build, tasks: Mapping[str, Task
     return TaskGroups(groups, model.split(at)[0] if at else None)
 
 
-class Builder:
-    """A `build` that refuses to give a module twice.
-
-    Args:
-        build: The user's architecture.
-
-    Raises:
-        ValueError: When called, if the model shares a parameter with one given before.
-        TypeError: When called, if what is built is no module or has no `components()`.
-    """
-
-    def __init__(self, build: Build) -> None:
-        self._build = build
-        self._seen: dict[int, ReferenceType[nn.Parameter]] = {}
-
-    def __call__(self, tasks: Mapping[str, Task]) -> nn.Module:
-        """Build for exactly these tasks and check what came."""
-        model = self._build(dict(tasks))
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"`build` must give a module. Got {type(model).__name__}.")
-        for parameter in model.parameters():
-            before = self._seen.get(id(parameter))
-            if before is not None and before() is parameter:  # an id alone may belong to something that is gone
-                raise ValueError("`build` must make a new model at each call. Got a parameter that was given before.")
-        components_of(model)
-        self._seen.update({id(parameter): ref(parameter) for parameter in model.parameters()})
-        return model
-
-
-def prepared(model: nn.Module) -> AbstractContextManager[Any]:
-    """What the model wants to be entered once around several forward passes (`model.prepared()`), if anything."""
-    enter: Any = getattr(model, "prepared", nullcontext)
-    return enter()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def _kind(value: Any) -> str:
     return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
-
-
-def _overwrites(node: Any, backbone: nn.Module) -> bool:
-    """Whether a step of a graph works in place: `ReLU(inplace=True)`, `x.relu_()`, `x += y`."""
-    if node.op == "call_module":
-        return bool(getattr(backbone.get_submodule(node.target), "inplace", False))
-    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    in_place = name.endswith("_") and not name.endswith("__")
-    return bool(node.kwargs.get("inplace")) or in_place or name in ("iadd", "isub", "imul", "itruediv")
-
-
-def _gives_layers(backbone: nn.Module) -> bool:
-    return bool(getattr(backbone, "layers", None)) and not isinstance(backbone.layers, nn.Module)

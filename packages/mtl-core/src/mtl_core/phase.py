@@ -9,33 +9,28 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from mtl_core import checkpoint, ranks
-from mtl_core.cuda import move
-from mtl_core.data import Batch, Split, View
-from mtl_core.model import chosen, prepared
+from mtl_core import ranks
+from mtl_core.checkpoint import StorageError
+from mtl_core.components import chosen, prepared
+from mtl_core.data import Batch, Split
+from mtl_core.history import History
+from mtl_core.objective import over_ranks, sums_and_counts
 from mtl_core.progress import Progress
 from mtl_core.randomness import generator, random_state, seed_everything, set_random_state
-from mtl_core.reduction import mean_loss
-from mtl_core.result import Plots, Report, Result
+from mtl_core.result import Plots, Result
+from mtl_core.snapshots import Snapshots
 from mtl_core.stopping import StopRequest
-from mtl_core.task import Task
-from mtl_core.version import __version__
 
 if TYPE_CHECKING:
     from mtl_core.run import Run
 
 KEPT = 2
 """Checkpoints kept while a phase runs: the last, and the one before in case the last is damaged."""
-
-
-REPORTED = 500
-"""Values of a curve that a report keeps; a picture shows no more."""
 
 
 class Phase:
@@ -45,22 +40,19 @@ class Phase:
         name: The phase's name.
         finished: Whether it was finished before; then `batches` gives nothing and everything is loaded.
         labelled: Labelled elements of the last `losses` call by task, over all ranks.
-        curves: What `record` was given, by name: lists of values, one per step.
     """
 
     def __init__(self, run: "Run", name: str, model: nn.Module, optimizer: Any, state: Sequence[Any]) -> None:
         self.name, self.finished = name, False
         self.labelled: dict[str, int] = {}
-        self.curves: dict[str, list[float]] = {}
         self._run, self._model, self._optimizer, self._state = run, model, optimizer, list(state)
-        self._folder: Path | None = None if run.folder is None else run.folder / name
-        self._sums: dict[str, list[list[float]]] = {}  # task -> one [sum of losses, number of steps] an epoch
+        self._stored = None if run.folder is None else Snapshots(run.folder / name, run.rank, run.world)
+        self._history = History()
         self._step, self._steps, self._epoch, self._per_epoch = 0, 0, 0, 1
         self._seconds, self._started, self._saved = 0.0, time.monotonic(), time.monotonic()
         self._looped = False
         self._stop = StopRequest()
         self._progress: Progress | None = None
-        self._latest: dict[str, float] = {}
         self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.dtype == torch.int64]
         self._before = [b.clone() for b in self._buffers]
         self._fresh = True  # no loss of this step was asked for yet
@@ -90,7 +82,12 @@ class Phase:
     @property
     def history(self) -> dict[str, list[float]]:
         """Mean training loss by task, one value an epoch (NaN for an epoch without a label); task weights left out."""
-        return {task: [s / n if n else math.nan for s, n in epochs] for task, epochs in self._sums.items()}
+        return self._history.means()
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """What `record` was given, by name: one value each time."""
+        return self._history.curves
 
     def generator(self, name: str) -> Generator:
         """A CPU generator seeded by (seed, phase, name, step), equal on all ranks."""
@@ -98,8 +95,7 @@ class Phase:
 
     def record(self, **values: float) -> None:
         """Add one value to each named curve; curves are kept in checkpoints and in the report."""
-        for name, value in values.items():
-            self.curves.setdefault(name, []).append(float(value))
+        self._history.record(values)
 
     def batches(self, split: Split, *, epochs: int, batch_size: int) -> Iterator[Batch]:
         """Give the training batches from where the phase stands.
@@ -134,9 +130,9 @@ class Phase:
                 self._epoch, position = divmod(self._step, per_epoch)
                 batch = split.batch(run.seed, self._epoch, position, batch_size, run.rank, run.world)
                 self._fresh = True
-                yield self._moved(batch)
+                yield batch.to(run.device, run.dtype)
                 self._step += 1
-                self._progress.step(self._latest)
+                self._progress.step(self._history.latest)
                 if position + 1 == per_epoch:
                     last = {task: values[-1] for task, values in self.history.items()}
                     self._progress.epoch(self._epoch + 1, epochs, last)
@@ -170,22 +166,10 @@ class Phase:
         views = [(view, names) for view, names in views if names]
         with self._autocast(), prepared(model):
             predictions = [model(view.inputs, names) for view, names in views]
-        sums, counts = _reduce(predictions, views, wanted)
-        shapes = torch.tensor([sums[name].numel() if name in sums and sums[name].ndim else 0 for name in wanted])
-        widths = ranks.largest(shapes, run.world)
-        found = [torch.as_tensor(counts.get(name, 0), dtype=torch.float64, device=run.device) for name in wanted]
-        number = ranks.total(torch.stack(found), run.world)
-        local = {}
-        for name, n, width in zip(wanted, number, widths.tolist(), strict=True):
-            width = (
-                width if n else int(widths.max())
-            )  # without a label anywhere: as many zeros as other tasks have losses
-            zero = torch.zeros((width,) if width else (), dtype=run.dtype, device=run.device)
-            loss = sums.get(name, zero)
-            local[name] = loss * (run.world / n.clamp(min=1)).to(loss.dtype)
-        values = torch.cat([loss.detach().double().reshape(-1) for loss in local.values()]) / run.world
-        ranks.total(values, run.world)
-        losses = self._checked(local, values, number.tolist())
+        sums, counts = sums_and_counts(predictions, views, wanted)
+        zero = torch.zeros((), dtype=run.dtype, device=run.device)
+        losses, values, self.labelled = over_ranks(sums, counts, list(wanted), run.world, zero)
+        self._note(values)
         return {name: loss * wanted[name].weight for name, loss in losses.items()}
 
     def step(self, loss: Tensor, optimizer: Any, *, clip: float | None = None) -> None:
@@ -213,9 +197,8 @@ class Phase:
             self._scaler.scale(loss).backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         ranks.average_gradients(parameters, self._run.world)
-        ranks.copy_first(
-            self._buffers, self._run.world
-        )  # running means of norms; backward still needed this rank's own
+        # Running means of norms: backward still needed this rank's own.
+        ranks.copy_first(self._buffers, self._run.world)
         gradients = [p.grad for p in parameters if p.grad is not None]
         scaled = self._scaler.is_enabled() and bool(gradients)
         if scaled:
@@ -240,18 +223,7 @@ class Phase:
             plots: Functions `report -> figure` that draw the report's pictures.
             found: What the method found, as JSON values, tensors or arrays, by name.
         """
-        run = self._run
-        facts = {
-            **run.context,
-            "seed": run.seed,
-            "precision": run.precision,
-            "ranks": run.world,
-            "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "CPU",
-            "threads": torch.get_num_threads(),
-            "versions": {"torch": str(torch.__version__), "mtl-core": __version__},
-            "phases": run.phases,
-        }
-        return Result(model.eval(), Report({**facts, **found}), tuple(plots))
+        return self._run.result(model, plots=plots, **found)
 
     # The phase's life -----------------------------------------------------------------------------------------------
 
@@ -259,7 +231,7 @@ class Phase:
     def running(self) -> Iterator["Phase"]:
         """Enter, hand out, and finish the phase; global random numbers are as before at the end."""
         before, run = random_state(), self._run
-        stop: AbstractContextManager[Any] = self._stop if self._folder is not None else nullcontext()
+        stop: AbstractContextManager[Any] = self._stop if self._stored is not None else nullcontext()
         try:
             seed_everything(run.seed, "phase", self.name, run.rank)
             self._load()
@@ -273,74 +245,52 @@ class Phase:
                     self._seconds, self.finished = self._time(), True
                     self._save()
                 self._answer(int(ranks.largest(torch.tensor(self._stop.signal or 0), run.world)))
-            curves = {name: _thinned(values) for name, values in self.curves.items()}
-            run.note(
-                self.name,
-                {"history": self.history, "curves": curves, "steps": self._step, "seconds": self._time()},
-            )
+            run.note(self.name, {**self._history.reported(), "steps": self._step, "seconds": self._time()})
         finally:
             set_random_state(before)
 
     def _load(self) -> None:
-        if self._folder is None:
+        if self._stored is None:
             return
-        self._run.check_fingerprint(self._folder, self._model, self._optimizer)
-        if self._run.rank == 0:
-            checkpoint.clear(self._folder)
-        ranks.wait(self._run.world)
-        found = checkpoint.checkpoints(self._folder)
-        if not found:
+        self._run.check_fingerprint(self._stored.folder, self._model, self._optimizer)
+        found = self._stored.last()
+        if found is None:
             return
-        checkpoint.verify(found[-1])
-        shared = checkpoint.read_part(found[-1], "shared")
-        mine = checkpoint.read_part(found[-1], f"rank-{self._run.rank}")
+        shared, mine = found
         try:
             self._model.load_state_dict(shared["model"])
             self._optimizer.load_state_dict(shared["optimizer"])
             for item, state in zip(self._state, shared["state"], strict=True):
                 item.load_state_dict(state)
             self._scaler.load_state_dict(shared["scaler"]) if self._scaler.is_enabled() else None
-            self._step, self._sums, self.finished = shared["step"], shared["sums"], shared["finished"]
-            self.curves = {name: values.tolist() for name, values in shared["curves"].items()}
-            self._seconds = shared["seconds"]
+            self._history.load_state_dict(shared["history"])
+            self._step, self._seconds, self.finished = shared["step"], shared["seconds"], shared["finished"]
             set_random_state(mine["random"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise checkpoint.StorageError(
-                f"`{found[-1]}` does not fit this phase: {' '.join(str(error).split())[:300]}. "
+            raise StorageError(
+                f"A checkpoint in `{self._stored.folder}` does not fit this phase: {' '.join(str(error).split())[:300]}. "
                 "Delete the folder of the phase to start it again."
             ) from error
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if self._folder is None:
+        if self._stored is None:
             return
-        run = self._run
-        final = self._folder / f"checkpoint-{self._step}"
-        temporary = self._folder / f".writing-{self._step}"
-        checkpoint.write_part(temporary, f"rank-{run.rank}", {"random": random_state()})
-        if run.rank == 0:
-            curves = {name: torch.tensor(values, dtype=torch.float64) for name, values in self.curves.items()}
-            state = {
-                "model": self._model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "state": [item.state_dict() for item in self._state],
-                "scaler": self._scaler.state_dict() if self._scaler.is_enabled() else None,
-                "step": self._step,
-                "sums": self._sums,
-                "curves": curves,
-                "finished": self.finished,
-                "seconds": self._time(),
-            }
-            checkpoint.write_part(temporary, "shared", state)
-        ranks.wait(run.world)
-        if run.rank == 0:
-            checkpoint.seal(temporary, final, {"phase": self.name, "step": self._step, "ranks": run.world})
-            checkpoint.forget(self._folder, keep=1 if self.finished else KEPT)
-        ranks.wait(run.world)
+        shared = {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "state": [item.state_dict() for item in self._state],
+            "scaler": self._scaler.state_dict() if self._scaler.is_enabled() else None,
+            "history": self._history.state_dict(),
+            "step": self._step,
+            "seconds": self._time(),
+            "finished": self.finished,
+        }
+        self._stored.save(self._step, shared, {"random": random_state()}, keep=1 if self.finished else KEPT)
 
     def _checkpoint_if_due(self) -> None:
         run = self._run
-        if self._folder is None or self._step >= self._steps:
+        if self._stored is None or self._step >= self._steps:
             return
         due = time.monotonic() - self._saved >= run.checkpoint_seconds
         asked = ranks.largest(torch.tensor([self._stop.signal or 0, int(due and run.rank == 0)]), run.world).tolist()
@@ -358,25 +308,13 @@ class Phase:
 
     # Parts of a step ------------------------------------------------------------------------------------------------
 
-    def _moved(self, batch: Batch) -> Batch:
-        run = self._run
-
-        def place(tensor: Tensor) -> Tensor:
-            moved = move(tensor, run.device)
-            return moved.to(run.dtype) if moved.is_floating_point() else moved
-
-        views = [View(place(v.inputs), {n: place(t) for n, t in v.targets.items()}) for v in batch]
-        return Batch(views, batch.tasks)
-
     def _autocast(self) -> AbstractContextManager[Any]:
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self._run.precision)
         return nullcontext() if half is None else torch.autocast(self._run.device.type, half)
 
-    def _checked(self, local: dict[str, Tensor], values: Tensor, number: list[float]) -> dict[str, Tensor]:
-        """Guard and book the losses, and give them the value that all ranks agree on with this rank's gradient."""
-        plain, place, found = values.tolist(), 0, {}
-        for (name, loss), n in zip(local.items(), number, strict=True):
-            mine = plain[place : place + loss.numel()]
+    def _note(self, values: Mapping[str, list[float]]) -> None:
+        """Refuse losses that are not finite, and book the others."""
+        for name, mine in values.items():
             if not all(map(math.isfinite, mine)):
                 self._restore_buffers()
                 value = next(v for v in mine if not math.isfinite(v))
@@ -384,61 +322,13 @@ class Phase:
                     f"The loss of task `{name}` must be finite. Got {value} at step {self._step} of phase `{self.name}`; "
                     "no step was made. Lower the learning rate or look at the targets of that task."
                 )
-            self.labelled[name] = int(n)
-            self._book(name, sum(mine) / len(mine), n > 0)
-            agreed = values[place : place + loss.numel()].view(loss.shape).to(loss.dtype)
-            found[name] = loss if self._run.world == 1 else loss + (agreed - loss.detach())
-            place += loss.numel()
-        return found
-
-    def _book(self, name: str, value: float, counts: bool) -> None:
-        epochs = self._sums.setdefault(name, [])
-        while len(epochs) <= self._epoch:
-            epochs.append([0.0, 0])
-        if counts:
-            epochs[-1][0] += value
-            epochs[-1][1] += 1
-            self._latest[name] = value
+        for name, mine in values.items():
+            self._history.book(name, self._epoch, sum(mine) / len(mine), self.labelled[name] > 0)
 
     def _restore_buffers(self) -> None:
         with torch.no_grad():
             for kept, buffer in zip(self._before, self._buffers, strict=True):
                 buffer.copy_(kept)
-
-
-def _thinned(values: list[float]) -> list[float]:
-    """At most `REPORTED` values, evenly spaced, the last among them."""
-    width = -(-len(values) // REPORTED) if values else 1
-    return values[::-1][::width][::-1]
-
-
-def _reduce(
-    predictions: Sequence[Mapping[str, Any]],
-    views: Sequence[tuple[View, Sequence[str]]],
-    tasks: Mapping[str, Task],
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Sum of the labelled elements' losses and their number, by task, over the views of this rank."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, Tensor] = {}
-    for found, (view, wanted) in zip(predictions, views, strict=True):
-        for name in wanted:
-            if name not in found:
-                raise ValueError(f"The model must give a prediction of every task asked for. Got none of `{name}`.")
-            several = isinstance(found[name], (tuple, list))
-            parts = []
-            for prediction in found[name] if several else [found[name]]:
-                part, count = mean_loss(*tasks[name].elements(_whole(prediction), view.targets[name]))
-                parts.append(part)
-            total = torch.stack(parts) if several else parts[0]
-            sums[name] = sums[name] + total if name in sums else total
-            counts[name] = counts[name] + count if name in counts else count
-    return sums, counts
-
-
-def _whole(prediction: Any) -> Any:
-    """A prediction of half precision as float32: a sum over many pixels would lose digits, or overflow."""
-    half = isinstance(prediction, Tensor) and prediction.dtype in (torch.bfloat16, torch.float16)
-    return prediction.float() if half else prediction
 
 
 def _all_finite(tensors: Sequence[Tensor]) -> bool:

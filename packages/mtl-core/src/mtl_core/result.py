@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl_core.checkpoint import FORMAT, StorageError, read_json, read_tensors, write_text
-from mtl_core.model import Build, known_tasks, rebuild, structure_of, tasks_of
+from mtl_core.components import Build, known_tasks, structure_of, tasks_of
+from mtl_core.model import rebuild
 from mtl_core.task import Task
 
 Plots: TypeAlias = Sequence[Callable[["Report"], Any]]

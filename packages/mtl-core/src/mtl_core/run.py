@@ -5,23 +5,20 @@ a folder resumes: give the same command again, and finished phases are loaded, a
 """
 
 import dataclasses
-import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from mtl_core import checkpoint, lock, randomness, ranks
-from mtl_core.checkpoint import StorageError
+from mtl_core import fingerprint, lock, randomness, ranks
 from mtl_core.cuda import best_device
 from mtl_core.data import MultiTaskData
 from mtl_core.phase import Phase
+from mtl_core.result import Plots, Report, Result
 from mtl_core.version import __version__
 
 T = TypeVar("T")
@@ -86,7 +83,7 @@ class Run:
         if self.folder is not None and self.rank == 0:
             self._lock = lock.hold(self.folder)
             if again:
-                _forget_phases(self.folder)
+                fingerprint.forget_phases(self.folder)
         ranks.wait(self.world)
 
     @property
@@ -169,6 +166,23 @@ class Run:
         with self._deterministic(), Phase(self, name, model, optimizer, state).running() as phase:
             yield phase
 
+    def result(self, model: nn.Module, *, plots: Plots = (), **found: Any) -> Result:
+        """The model and a report of what was found, with what the run knows: configuration, history, seconds, machine.
+
+        Args:
+            model: What the method gives; put into evaluation mode.
+            plots: Functions `report -> figure` that draw the report's pictures.
+            found: What the method found, as JSON values, tensors or arrays, by name.
+        """
+        facts = {
+            **self.context,
+            **_environment(self),
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU",
+            "threads": torch.get_num_threads(),
+            "phases": self.phases,
+        }
+        return Result(model.eval(), Report({**facts, **found}), tuple(plots))
+
     # What phases and reports ask of a run ---------------------------------------------------------------------------
 
     def title(self, phase: str) -> str:
@@ -189,27 +203,8 @@ class Run:
         Raises:
             StorageError: If they differ, with what differs.
         """
-        found = {**self.context, **_environment(self), **_weights(model), "optimizer": _settings(optimizer)}
-        mine = json.loads(json.dumps(found))
-        path = folder / "fingerprint.json"
-        if path.exists():
-            stored = checkpoint.read_json(path)
-            stored = stored if isinstance(stored, dict) else {}
-            different = _differences(stored, mine)
-            if different:
-                more = f"; and {len(different) - 6} more" if len(different) > 6 else ""
-                raise StorageError(
-                    f"`{folder}` holds another training ({'; '.join(different[:6])}{more}). "
-                    "Choose another folder, or start afresh with `again=True` (`--again`)."
-                )
-        elif self.rank == 0:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                checkpoint.write_text(path, json.dumps(mine, indent=1))
-            except OSError as error:
-                raise StorageError(
-                    f"`{folder}` cannot be written: {error}. Choose another folder or make room."
-                ) from error
+        mine = {**self.context, **_environment(self), **fingerprint.of_training(model, optimizer)}
+        fingerprint.check(folder, mine, writes=self.rank == 0)
         ranks.wait(self.world)
 
     def _alone(self, name: str) -> "Run":
@@ -258,10 +253,10 @@ def begin(run: Run | None, method: str, config: Any, data: MultiTaskData) -> Run
     # Without a folder nobody compares fingerprints, and hashing the data would be for nothing.
     parts = {} if run.folder is None else {"train": data.train, "validation": data.validation}
     content = {name: part.fingerprint() for name, part in parts.items() if part is not None}
-    augment = None if data.augment is None else function_name(data.augment)
+    augment = None if data.augment is None else fingerprint.function_name(data.augment)
     context = {
         "method": method,
-        "config": config_values(config),
+        "config": fingerprint.config_values(config),
         "tasks": tasks,
         "data": content,
         "augment": augment,
@@ -269,54 +264,9 @@ def begin(run: Run | None, method: str, config: Any, data: MultiTaskData) -> Run
     return run._with(context=context, phases={})
 
 
-def config_values(config: Any) -> dict[str, Any]:
-    """A configuration as JSON values; functions by their name."""
-    found = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        found[field.name] = function_name(value) if callable(value) else value
-    values: dict[str, Any] = json.loads(json.dumps(found))
-    return values
-
-
-def function_name(function: Any) -> str:
-    """Where a function or an object's class is defined, with the arguments of a partial application.
-
-    Examples:
-        >>> function_name(partial(json.dumps, indent=1))
-        'json:dumps(indent=1)'
-    """
-    if isinstance(function, partial):
-        arguments = [_without_address(v) for v in function.args]
-        named = [f"{k}={_without_address(v)}" for k, v in function.keywords.items()]
-        return f"{function_name(function.func)}({', '.join(arguments + named)})"
-    named_thing = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named_thing.__module__}:{named_thing.__qualname__}"
-
-
-def _without_address(value: Any) -> str:
-    """What an object calls itself; its place in memory differs from process to process and says nothing."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-
-
 def _check_name(name: str) -> None:
     if not name or name != Path(name).name or name.startswith("."):
         raise ValueError(f"`name` must be the name of a folder. Got `name = {name!r}`.")
-
-
-def _forget_phases(folder: Path) -> None:
-    """Delete every phase under a folder, and nothing that is not a phase's."""
-    for fingerprint in list(folder.rglob("fingerprint.json")):
-        try:
-            ours = "initial weights" in checkpoint.read_json(fingerprint)
-        except (StorageError, TypeError):  # damaged, or somebody else's
-            ours = any((found / "manifest.json").exists() for found in checkpoint.checkpoints(fingerprint.parent))
-        if ours:
-            try:
-                fingerprint.unlink()
-                checkpoint.forget(fingerprint.parent, keep=0)
-            except OSError as error:
-                raise StorageError(f"`{fingerprint.parent}` cannot be deleted: {error}. Change its rights.") from error
 
 
 def _environment(run: Run) -> dict[str, Any]:
@@ -326,28 +276,3 @@ def _environment(run: Run) -> dict[str, Any]:
         "precision": run.precision,
         "versions": {"torch": str(torch.__version__), "mtl-core": __version__},
     }
-
-
-def _weights(model: nn.Module) -> dict[str, Any]:
-    names = {name: [list(p.shape), p.requires_grad] for name, p in model.named_parameters()}
-    digest = randomness.digest(model.state_dict())
-    return {"parameters": names, "initial weights": digest}
-
-
-def _settings(optimizer: Any) -> list[Any]:
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    return [type(optimizer).__name__, json.loads(json.dumps(groups, default=_without_address))]
-
-
-def _differences(there: Any, now: Any, path: str = "") -> list[str]:
-    """Each value that differs, by its path; values that only the stored fingerprint has do not count."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        places = [(there.get(key), value, f"{path}.{key}" if path else key) for key, value in now.items()]
-        return [found for place in places for found in _differences(*place)]
-    same = json.dumps(there) == json.dumps(now)  # not `==`: NaN is itself
-    return [] if same else [f"{path}: {_short(there)} there, {_short(now)} now"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

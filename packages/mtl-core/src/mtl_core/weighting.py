@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from mtl_core.model import check_names
+from mtl_core.components import check_names
 
 
 def equal(losses: Mapping[str, Tensor], labelled: Mapping[str, int]) -> Tensor:

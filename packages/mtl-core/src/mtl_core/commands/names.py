@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from mtl_core import backbones, datasets, heads
+from mtl_core.backbones import Norm
+from mtl_core.components import Head
 from mtl_core.data import MultiTaskData
-from mtl_core.model import Head
 from mtl_core.task import classification
 
 DATA: dict[str, Callable[..., MultiTaskData]] = {
@@ -27,47 +28,55 @@ DATA: dict[str, Callable[..., MultiTaskData]] = {
 
 
 class Shape(NamedTuple):
-    """What a backbone is made for: the width multiplier, the output stride, channels and side of the images."""
+    """What a backbone is made for: the width multiplier, the output stride, channels and side of the images, the norm."""
 
     width: float
     output_stride: int
     channels: int
     side: int
+    norm: Norm = nn.BatchNorm2d
+
+
+def group_norm(channels: int) -> nn.Module:
+    """The norm for a data set per task: eight groups; batch norm's running statistics would mix the data sets."""
+    return nn.GroupNorm(8, channels)
+
+
+def _common(shape: Shape) -> dict[str, Any]:
+    return {"width": shape.width, "in_channels": shape.channels, "norm": shape.norm}
 
 
 def _resnet(make: Callable[..., nn.Module]) -> Callable[[Shape], nn.Module]:
     def build(shape: Shape) -> nn.Module:
         # Images of about 32 pixels would be one position at stride 32.
         small = shape.side <= 36
-        return make(
-            width=shape.width, output_stride=shape.output_stride, in_channels=shape.channels, small_images=small
-        )
+        return make(**_common(shape), output_stride=shape.output_stride, small_images=small)
 
     return build
 
 
 BACKBONES: dict[str, Callable[[Shape], nn.Module]] = {
-    "mobilenet_v2": lambda s: backbones.mobilenet_v2(
-        width=s.width, output_stride=s.output_stride, in_channels=s.channels
-    ),
+    "mobilenet_v2": lambda s: backbones.mobilenet_v2(**_common(s), output_stride=s.output_stride),
     "resnet10": _resnet(backbones.resnet10),
     "resnet14": _resnet(backbones.resnet14),
     "resnet18": _resnet(backbones.resnet18),
     "resnet34": _resnet(backbones.resnet34),
     "resnet50": _resnet(backbones.resnet50),
     "resnet50_d": _resnet(backbones.resnet50_d),
-    "tiny": lambda s: backbones.tiny(width=s.width, in_channels=s.channels),
+    "tiny": lambda s: backbones.tiny(**_common(s)),
     "vit": lambda s: backbones.vit(image_size=s.side, in_channels=s.channels),
 }
 
 # The maps of small images are a few positions wide: the papers' rates of 6 to 36 would see nothing but padding.
-HEADS: dict[str, Callable[[int], Head]] = {
-    "aspp": lambda width: heads.by_kind(dense=heads.aspp(width, rates=(1, 2, 3)), other=heads.linear()),
-    "deeplab_v2": lambda width: heads.by_kind(
+HEADS: dict[str, Callable[[int, Norm], Head]] = {
+    "aspp": lambda width, norm: heads.by_kind(
+        dense=heads.aspp(width, rates=(1, 2, 3), norm=norm), other=heads.linear()
+    ),
+    "deeplab_v2": lambda width, norm: heads.by_kind(
         dense=heads.deeplab_v2(width, rates=(1, 2, 3, 4), dropout=0.1), other=heads.linear()
     ),
-    "two_layer": lambda width: heads.by_kind(
-        dense=heads.aspp(width, rates=(1, 2, 3)), other=heads.two_layer(width=width)
+    "two_layer": lambda width, norm: heads.by_kind(
+        dense=heads.aspp(width, rates=(1, 2, 3), norm=norm), other=heads.two_layer(width=width)
     ),
 }
 
@@ -117,7 +126,7 @@ def find_backbone(name: str, shape: Shape) -> nn.Module:
     return backbone
 
 
-def find_head(name: str, width: int) -> Head:
+def find_head(name: str, width: int, norm: Norm = nn.BatchNorm2d) -> Head:
     """A head factory by name.
 
     Raises:
@@ -125,7 +134,7 @@ def find_head(name: str, width: int) -> Head:
     """
     if name not in HEADS:
         raise ValueError(f"`--head` must be one of {', '.join(HEADS)}. Got `--head {name}`.")
-    return HEADS[name](width)
+    return HEADS[name](width, norm)
 
 
 def find_function(option: str, name: str) -> Callable[..., Any]:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from mtl_core.commands.names import Shape, find_backbone, find_data, find_head
+from mtl_core.commands.names import Shape, find_backbone, find_data, find_head, group_norm
 from mtl_core.commands.options import DEMOS, Common, Demo, Training, config_of
 from mtl_core.comparison import compare
+from mtl_core.components import Build
 from mtl_core.data import MultiTaskData
 from mtl_core.fit import Config as PlainConfig
 from mtl_core.fit import fit as fit_plain
-from mtl_core.model import Build, SharedBackbone
+from mtl_core.model import SharedBackbone
 from mtl_core.page import Table
 from mtl_core.report import metric_table, read_report, write_report
 from mtl_core.result import Plots, Report, Result
@@ -98,8 +99,9 @@ def architecture(data: MultiTaskData, options: Training) -> tuple[Build, str]:
         )
     dense = any(task.dense for task in data.tasks.values())
     stride = options.output_stride or (8 if dense else 32)
-    shape = Shape(options.width, stride, sample.shape[0], min(sample.shape[1:], default=0))
-    head = find_head(options.head, options.head_width)
+    norm = nn.BatchNorm2d if len(data.train.sources) == 1 else group_norm
+    shape = Shape(options.width, stride, sample.shape[0], min(sample.shape[1:], default=0), norm)
+    head = find_head(options.head, options.head_width, norm)
     example = (sample.float() / 255 if sample.dtype == torch.uint8 else sample.float()).unsqueeze(0)
 
     def build(tasks: dict[str, Task]) -> nn.Module:
@@ -131,6 +133,8 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
     # The seconds of a phase are part of it: equal phases were not trained again, and the test part has been looked at.
     if stored is not None and _trained(stored) == _trained(result.report, beside):
         report = stored
+        if run.rank == 0:  # the pages may be missing: a run can be stopped while it writes them
+            write_report(plan.out, result.plots)
         _say(run, f"{plan.out} {NOTHING_NEW}")
     else:
         result = compare(result, plan.data, beside).extended(model=plan.model)

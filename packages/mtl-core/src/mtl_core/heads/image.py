@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from mtl_core.components import Head
 from mtl_core.heads.kinds import refuse_task, require_map
-from mtl_core.model import Head
 from mtl_core.task import Task
 from mtl_core.types import Float
 

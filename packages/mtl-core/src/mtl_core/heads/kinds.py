@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from mtl_core.model import Head
+from mtl_core.components import Head
 from mtl_core.task import Task
 
 

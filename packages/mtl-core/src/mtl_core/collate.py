@@ -1,0 +1,49 @@
+"""Samples as they come, made into the tensors of a batch."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_core.task import Task
+
+
+def as_input(value: Any) -> Tensor:
+    """An input as a tensor: uint8 divided by 255, double and half precision as float32."""
+    tensor = torch.as_tensor(value)
+    if tensor.dtype == torch.uint8:
+        return tensor.float() / 255
+    return tensor.float() if tensor.dtype in (torch.float64, torch.float16) else tensor
+
+
+def as_target(value: Any) -> Tensor:
+    """A target as a tensor: float32 or int64."""
+    tensor = torch.as_tensor(value)
+    if tensor.dtype in (torch.bool, torch.float64, torch.float16):
+        return tensor.float()
+    return tensor if tensor.is_floating_point() else tensor.long()
+
+
+def present(target: Tensor, missing: float) -> Tensor:
+    """Where a target is labelled."""
+    return ~target.isnan() if missing != missing else target != missing
+
+
+def filled(column: list[Tensor | None], task: Task) -> list[Tensor]:
+    """A column of targets with the task's `missing` where there is none."""
+    example = next(target for target in column if target is not None)
+    lacking = any(target is None for target in column)
+    if lacking and task.missing != task.missing and not example.is_floating_point():
+        raise ValueError(
+            f"`missing` of task `{task.name}` must be an integer where targets are integers. "
+            f"Got `missing = {task.missing}`: give the targets as floats, or the task another `missing`."
+        )
+    return [torch.full_like(example, task.missing) if target is None else target for target in column]
+
+
+def stacked(tensors: list[Tensor], what: str) -> Tensor:
+    """Tensors of one shape as one tensor, sample first."""
+    shapes = sorted({tuple(tensor.shape) for tensor in tensors})
+    if len(shapes) > 1:
+        raise ValueError(f"The {what} must have one shape within a batch. Got {shapes[0]} and {shapes[1]}.")
+    return torch.stack(tensors)
