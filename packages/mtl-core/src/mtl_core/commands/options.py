@@ -105,8 +105,8 @@ class DemoSetting:
 
 
 DEMOS: dict[str, DemoSetting] = {
-    "rooms": DemoSetting("resnet10", width=0.25, head_width=32, epochs=20),
-    "domains": DemoSetting("tiny", width=1.0, head_width=32, epochs=6, batch_size=32, lr=3e-3),
+    "rooms": DemoSetting("resnet10", width=0.25, head_width=32, epochs=20, lr=2e-3),
+    "domains": DemoSetting("tiny", width=1.0, head_width=32, epochs=5, lr=3e-3),
 }
 
 
