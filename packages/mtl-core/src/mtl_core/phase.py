@@ -24,6 +24,7 @@ from mtl_core.progress import Progress
 from mtl_core.randomness import generator, random_state, seed_everything, set_random_state
 from mtl_core.result import Plots, Result
 from mtl_core.snapshots import Snapshots
+from mtl_core.stepper import Stepper
 from mtl_core.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -53,10 +54,8 @@ class Phase:
         self._looped = False
         self._stop = StopRequest()
         self._progress: Progress | None = None
-        self._buffers = [b for b in model.buffers() if b.is_floating_point() or b.dtype == torch.int64]
-        self._before = [b.clone() for b in self._buffers]
-        self._fresh = True  # no loss of this step was asked for yet
-        self._scaler = torch.amp.GradScaler(run.device.type, enabled=run.precision == "float16")
+        scaler = torch.amp.GradScaler(run.device.type, enabled=run.precision == "float16")
+        self._stepper = Stepper(model, run.world, scaler)
 
     # What a method uses ---------------------------------------------------------------------------------------------
 
@@ -129,7 +128,7 @@ class Phase:
             while self._step < self._steps:
                 self._epoch, position = divmod(self._step, per_epoch)
                 batch = split.batch(run.seed, self._epoch, position, batch_size, run.rank, run.world)
-                self._fresh = True
+                self._stepper.begin()
                 yield batch.to(run.device, run.dtype)
                 self._step += 1
                 self._progress.step(self._history.latest)
@@ -158,10 +157,7 @@ class Phase:
         """
         run = self._run
         wanted = {name: batch.tasks[name] for name in chosen(batch.tasks, tasks)}
-        if self._fresh:  # the first call of a step: what a refused step goes back to
-            self._fresh = False
-            for kept, buffer in zip(self._before, self._buffers, strict=True):
-                kept.copy_(buffer)
+        self._stepper.remember()
         views = [(view, [name for name in view.targets if name in wanted]) for view in batch]
         views = [(view, names) for view, names in views if names]
         with self._autocast(), prepared(model):
@@ -187,33 +183,7 @@ class Phase:
         """
         if loss.numel() != 1:
             raise ValueError(f"`loss` must be one number. Got `loss.shape = {tuple(loss.shape)}`.")
-        self._fresh = True
-        if not torch.isfinite(loss.detach()):
-            self._restore_buffers()
-            raise FloatingPointError(
-                f"The loss of step {self._step} must be finite. Got {loss.item()}; no step was made."
-            )
-        if loss.requires_grad:  # not so where this rank has no label in this step
-            self._scaler.scale(loss).backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        ranks.average_gradients(parameters, self._run.world)
-        # Running means of norms: backward still needed this rank's own.
-        ranks.copy_first(self._buffers, self._run.world)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        scaled = self._scaler.is_enabled() and bool(gradients)
-        if scaled:
-            self._scaler.unscale_(optimizer)
-        elif not torch.isfinite(torch.nn.utils.get_total_norm(gradients)) and not _all_finite(gradients):
-            self._restore_buffers()
-            optimizer.zero_grad(set_to_none=True)
-            raise FloatingPointError(
-                f"The gradient of step {self._step} must be finite. Got NaN or Inf; no step was made."
-            )
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, clip)
-        self._scaler.step(optimizer) if scaled else optimizer.step()
-        self._scaler.update() if scaled else None
-        optimizer.zero_grad(set_to_none=True)
+        self._stepper.step(loss, optimizer, clip, f"step {self._step}")
 
     def result(self, model: nn.Module, *, plots: Plots = (), **found: Any) -> Result:
         """The model and a report of what was found, with what the run knows: configuration, history, seconds, machine.
@@ -237,7 +207,7 @@ class Phase:
             self._load()
             if not self.finished:
                 self._model.train()
-                ranks.copy_first([*self._model.parameters(), *self._buffers], run.world)
+                ranks.copy_first([*self._model.parameters(), *self._stepper.buffers], run.world)
             with stop:
                 yield self
                 if not self.finished:
@@ -262,7 +232,7 @@ class Phase:
             self._optimizer.load_state_dict(shared["optimizer"])
             for item, state in zip(self._state, shared["state"], strict=True):
                 item.load_state_dict(state)
-            self._scaler.load_state_dict(shared["scaler"]) if self._scaler.is_enabled() else None
+            self._stepper.load_state_dict(shared["scaler"])
             self._history.load_state_dict(shared["history"])
             self._step, self._seconds, self.finished = shared["step"], shared["seconds"], shared["finished"]
             set_random_state(mine["random"])
@@ -280,7 +250,7 @@ class Phase:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "state": [item.state_dict() for item in self._state],
-            "scaler": self._scaler.state_dict() if self._scaler.is_enabled() else None,
+            "scaler": self._stepper.state_dict(),
             "history": self._history.state_dict(),
             "step": self._step,
             "seconds": self._time(),
@@ -316,7 +286,7 @@ class Phase:
         """Refuse losses that are not finite, and book the others."""
         for name, mine in values.items():
             if not all(map(math.isfinite, mine)):
-                self._restore_buffers()
+                self._stepper.restore()
                 value = next(v for v in mine if not math.isfinite(v))
                 raise FloatingPointError(
                     f"The loss of task `{name}` must be finite. Got {value} at step {self._step} of phase `{self.name}`; "
@@ -324,12 +294,3 @@ class Phase:
                 )
         for name, mine in values.items():
             self._history.book(name, self._epoch, sum(mine) / len(mine), self.labelled[name] > 0)
-
-    def _restore_buffers(self) -> None:
-        with torch.no_grad():
-            for kept, buffer in zip(self._before, self._buffers, strict=True):
-                buffer.copy_(kept)
-
-
-def _all_finite(tensors: Sequence[Tensor]) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

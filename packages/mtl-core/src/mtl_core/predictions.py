@@ -83,12 +83,13 @@ def _images(samples: Mapping[str, Tensor], tasks: list[str]) -> Any:
             axis = axes[row, place]
             axis.set_axis_on()
             _show(axis, _image(image))
+            axis.set_anchor("N")
             lines, right = _said(samples, source, names, place)
             axis.set_xlabel("\n".join(lines), fontsize=7, color=INK if right else "#B34700", linespacing=1.25)
         if len(names) == 1:
             axes[row, 0].set_title(names[0], color=INK, loc="left", fontsize=9)
     figure.set_label(
-        "Truth and predictions of the image-level tasks; orange: ours is wrong. Samples evenly spaced over the data, not chosen."
+        "Truth and predictions of the image-level tasks; ✗ (orange): wrong. Samples evenly spaced over the data, not chosen."
     )
     return figure
 
@@ -112,11 +113,12 @@ def _said(samples: Mapping[str, Tensor], source: str, names: list[str], place: i
             answers[model] = round(value)
             right = right and (not known or model != next(iter(answers)) or round(value) == truth)
         said = f"{truth:.0f}" if known else "?"
+        marks = {m: "" if not known else " ✓" if a == truth else " ✗" for m, a in answers.items()}
         if len(names) == 1:
-            marks = {m: "" if not known else " ✓" if a == truth else " ✗" for m, a in answers.items()}
             return [f"truth {said}", *(f"{model} {answer}{marks[model]}" for model, answer in answers.items())], right
-        rows.append(f"{task}: {said} | {' | '.join(map(str, answers.values()))}")
-    return [" | ".join(["truth", *_predicted(samples, source, names[0])]), *rows], right
+        rows.append(f"{task}: {said} | {' | '.join(f'{a}{marks[m]}' for m, a in answers.items())}")
+    # Of many tasks some are wrong under every image: the marks say which, the colour would say nothing.
+    return [" | ".join(["truth", *_predicted(samples, source, names[0])]), *rows], True
 
 
 def _predicted(samples: Mapping[str, Tensor], source: str, task: str) -> dict[str, Any]:
