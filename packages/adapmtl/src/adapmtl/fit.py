@@ -20,7 +20,7 @@ from adapmtl.authors import AuthorsWeights
 from adapmtl.components import Groups, per_component, prunable
 from adapmtl.thresholded import Thresholded, bake, sparsity
 from adapmtl.weighting import AdaptiveWeights, factor
-from mtl_core import Builder, MultiTaskData, Result, Run, begin
+from mtl_core import Builder, MultiTaskData, Result, Run, begin, estimate_norms
 from mtl_core.components import Build
 from mtl_core.phase import Phase
 
@@ -157,8 +157,10 @@ def fit(build: Build, data: MultiTaskData, config: Config | None = None, run: Ru
             rates.step()
             follow(model, config, phase)
             phase.record(**_curves("sparsity", model.sparsity()), **_curves("beta", weights.beta))
-        if not phase.finished and config.theta_start is None:
-            model.level(config.sparsity)  # what the last step has moved
+        if not phase.finished:
+            if config.theta_start is None:
+                model.level(config.sparsity)  # what the last step has moved
+            estimate_norms(model, data.train, batch_size=config.batch_size, seed=run.seed)
     baked = bake(model)
     return phase.result(baked, plots=plots.PLOTS, **_found(model, baked, config))
 

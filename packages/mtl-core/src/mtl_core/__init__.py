@@ -13,6 +13,7 @@ from mtl_core.evaluate import evaluate, mean_losses, sample_losses
 from mtl_core.fit import Config, fit, fit_single_tasks
 from mtl_core.metrics import Metric, delta
 from mtl_core.model import SharedBackbone, TaskGroups
+from mtl_core.norms import estimate_norms
 from mtl_core.result import Report, Result, load
 from mtl_core.run import Run, begin
 from mtl_core.sparsity import keep_zeros
@@ -40,6 +41,7 @@ __all__ = [
     "begin",
     "cuda",
     "delta",
+    "estimate_norms",
     "evaluate",
     "fit",
     "fit_single_tasks",

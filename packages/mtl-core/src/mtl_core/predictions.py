@@ -98,7 +98,7 @@ def _height(samples: Mapping[str, Tensor], source: str, names: list[str], width:
     """Inches of a row: the image, its title and the lines under it."""
     lines = 1 + (len(_predicted(samples, source, names[0])) if len(names) == 1 else len(names))
     rows, columns = samples[f"input/{source}"].shape[2:]
-    return min(width * 0.9 * rows / columns, 1.1) + 0.25 + 0.15 * lines
+    return min(width * 0.9 * rows / columns, 1.1) + 0.25 + 0.135 * lines
 
 
 def _said(samples: Mapping[str, Tensor], source: str, names: list[str], place: int) -> tuple[list[str], bool]:
