@@ -5,6 +5,7 @@ the same number of steps. A training that `shared/results/adapmtl/sparsity.csv` 
 resumes. These are small runs: they show whether the asked sparsity is met and what it costs here, not what NYU-v2 gives.
 
     python shared/studies/adapmtl_sparsity.py            train what is missing, print the table
+    python shared/studies/adapmtl_sparsity.py ResNet     train what is missing of backbones with that in their name
     python shared/studies/adapmtl_sparsity.py --table    print the table of the rows that are there
 """
 
@@ -64,6 +65,8 @@ def main() -> None:
     rows = Rows("adapmtl", "sparsity", KEY)
     jobs = [("dense", b, 0.0, s) for b in BACKBONES for s in SEEDS]
     jobs += [("adapmtl", b, p, s) for s in SEEDS for b in BACKBONES for p in SPARSITIES]
+    wanted = next(iter(sys.argv[1:]), "")
+    jobs = [job for job in jobs if wanted in job[1]]
     missing = [job for job in jobs if rows.find(**dict(zip(KEY, job, strict=True))) is None]
     if "--table" not in sys.argv:
         print(f"{len(missing)} of {len(jobs)} trainings to do", flush=True)

@@ -21,10 +21,7 @@ class Rows:
 
     def __init__(self, package: str, study: str, key: Sequence[str], folder: Path = RESULTS) -> None:
         self._path, self._key = folder / package / f"{study}.csv", tuple(key)
-        self._rows: list[dict[str, str]] = []
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                self._rows = list(csv.DictReader(file))
+        self._rows = self._read()
 
     def find(self, **key: object) -> dict[str, str] | None:
         """The row of a training, if it is there."""
@@ -32,7 +29,8 @@ class Rows:
         return next((row for row in self._rows if all(row[name] == wanted[name] for name in self._key)), None)
 
     def add(self, row: Mapping[str, object]) -> None:
-        """Append a finished training to the file; columns may be new."""
+        """Append a finished training to the file; columns may be new, and other processes may have added rows."""
+        self._rows = self._read()
         self._rows.append({name: str(value) for name, value in row.items()})
         columns = list(dict.fromkeys(name for each in self._rows for name in each))
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,10 +41,11 @@ class Rows:
             writer.writerows(self._rows)
         temporary.replace(self._path)
 
-    def values(self, column: str, **wanted: object) -> list[float]:
-        """A column's numbers over the rows that have these values."""
-        chosen = (row for row in self._rows if all(row[name] == str(value) for name, value in wanted.items()))
-        return [float(row[column]) for row in chosen]
+    def _read(self) -> list[dict[str, str]]:
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
 
 def mean_and_deviation(values: Iterable[float], digits: int = 1) -> str:
