@@ -90,13 +90,16 @@ def _parsed(name: str, config_class: type[Any], description: str, arguments: Seq
 
 
 def _in_one_line(box: str, name: str) -> str:
-    """The first part of a box of text, without its frame."""
-    lines = [re.sub(r"^[\s│|]+|[\s│|]+$", "", line) for line in box.splitlines()]
-    said: list[str] = []
-    for line in lines:
-        if re.match(r"^[╭╰+]", line) or not line:
-            continue
-        if re.match(r"^[─-]{5,}$", line):
-            break
-        said.append(line)
+    """What a box says between its title and the advice at its end.
+
+    The title stands in the frame, or, where the terminal has no characters for one, in a part of its own.
+    """
+    parts: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip(" │|")
+        if re.match(r"[─-]{5,}$", text):
+            parts.append([])
+        elif text and not text.startswith(("╭", "╰")):
+            parts[-1].append(text)
+    said = parts[0] if "╭" in box or len(parts) == 1 else parts[1]
     return f"{' '.join(said).rstrip('.')}. `{name} --help` shows the options."
