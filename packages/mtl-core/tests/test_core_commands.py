@@ -29,7 +29,8 @@ from mtl_core.data import MultiTaskData
 from mtl_core.task import attribute, classification
 
 def data():
-    pairs = [(torch.rand(1, 8, 8), {"kind": i % 3, "tall": float(i % 2)}) for i in range(8)]
+    images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    pairs = [(images[i], {"kind": i % 3, "tall": float(i % 2)}) for i in range(8)]
     return MultiTaskData([classification("kind", 3), attribute("tall")], train=pairs, test=pairs)
 
 def vectors():
@@ -259,7 +260,7 @@ def test_demo_takes_settings_of_its_data_set(monkeypatch: pytest.MonkeyPatch) ->
     """The demo's table decides architecture and training; a method adds its own values; results have a folder."""
     from mtl_core.commands import training
 
-    seen = {}
+    seen: dict[str, Any] = {}
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.update(plan=plan))
     main = command_line("plain", Config, core.fit, demo={"domains": {"cosine": True}})
     assert main(["demo", "--data", "domains", "--epochs", "2", "--device", "cpu"]) == 0

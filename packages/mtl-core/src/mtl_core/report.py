@@ -233,8 +233,9 @@ def _configuration(report: Report) -> list[Table]:
 
 
 def _run(report: Report) -> list[Table]:
-    known = ("seed", "device", "threads", "ranks", "precision", "model", "data")
+    known = ("seed", "device", "threads", "ranks", "precision", "model", "weighting", "augment")
     rows = [(name, number(report[name])) for name in known if isinstance(report.get(name), (str, int))]
+    rows += [(f"data, {part}", str(digest)) for part, digest in (report.get("data") or {}).items()]
     rows += [(f"{name} version", str(version)) for name, version in report.get("versions", {}).items()]
     return [Table(("", "value"), tuple(rows))] if rows else []
 
