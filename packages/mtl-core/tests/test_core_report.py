@@ -38,7 +38,8 @@ def data(parts: tuple[str, ...] = ("train", "validation", "test")) -> MultiTaskD
         normal = nn.functional.normalize(torch.randn(3, 6, 8, generator=generator), dim=0)
         targets = {"parts": parts_map, "depth": metres, "normals": normal, "kind": index % 4, "tall": float(index % 2)}
         samples.append((image, targets))
-    return MultiTaskData(tasks, **dict.fromkeys(parts, samples))
+    train, validation, test = (samples if part in parts else None for part in ("train", "validation", "test"))
+    return MultiTaskData(tasks, train, validation, test)
 
 
 def head(channels: int, task: Task) -> nn.Module:
