@@ -24,7 +24,7 @@ def test_fit_leaves_a_model_a_report_and_the_methods_pictures(folder: Path) -> N
     names = {path.name for path in folder.iterdir()}
     assert {"model.safetensors", "structure.json", "report.json", "report.md", "report.html", "history.csv"} <= names
     assert (folder / "plots" / "sparsity_over_training.svg").exists()
-    assert "80.0% of the prunable weights are zero" in (folder / "report.md").read_text()
+    assert "80.0 % of the prunable weights are zero" in (folder / "report.md").read_text()
 
 
 def test_the_same_command_says_that_it_is_finished(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,6 +219,6 @@ def _found(model: Thresholded, baked: nn.Module, config: Config) -> dict[str, An
         "thresholds": thresholds,
         "layers": layers,
         "headline": [
-            f"{reached['overall']:.1%} of the prunable weights are zero; {config.sparsity:.1%} was asked for."
+            f"{100 * reached['overall']:.1f} % of the prunable weights are zero; {100 * config.sparsity:.1f} % was asked for."
         ],
     }

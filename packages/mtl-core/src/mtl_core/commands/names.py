@@ -48,8 +48,7 @@ def _common(shape: Shape) -> dict[str, Any]:
 
 def _resnet(make: Callable[..., nn.Module]) -> Callable[[Shape], nn.Module]:
     def build(shape: Shape) -> nn.Module:
-        # Images of about 32 pixels would be one position at stride 32.
-        small = shape.side <= 36
+        small = shape.side < 32  # the usual stem alone would leave of an 8×8 digit two positions by two
         return make(**_common(shape), output_stride=shape.output_stride, small_images=small)
 
     return build

@@ -93,7 +93,7 @@ class Report:
 
 @dataclass(frozen=True)
 class DemoSetting:
-    """An architecture and a training that take half a minute on two cores, the plain model included."""
+    """An architecture and a training that take less than a minute on two cores, the plain model included."""
 
     backbone: str
     width: float
