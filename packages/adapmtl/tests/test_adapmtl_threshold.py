@@ -16,6 +16,7 @@ from adapmtl.components import (
     per_layer,
     prunable,
     shares,
+    start_alike,
 )
 from adapmtl.level import HIGH, LOW, asked_sparsity, solve
 from adapmtl.threshold import soft_threshold
@@ -521,3 +522,22 @@ def test_pruned_training_keeps_the_level():
         model.hold(0.8, step / 29)
     assert sparsity(bake(model))["overall"] == pytest.approx(0.8, abs=5e-4)
     assert model.u.detach().abs().max() > 0
+
+
+def test_all_prunable_weights_start_at_one_scale():
+    """Weights of every layer have the asked spread; biases, norms and frozen weights are as they were."""
+    model = Small(width=32)
+    model.trunk[3][0].requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    assert start_alike(model, std=0.02) is model
+    for name, value in model.state_dict().items():
+        if name in prunable(model):
+            assert abs(float(value.std()) - 0.02) < 0.003
+        else:
+            assert torch.equal(value, before[name])
+
+
+def test_a_spread_that_is_not_positive_is_refused():
+    """Zeros would train nothing."""
+    with pytest.raises(ValueError, match=r"`std` must be positive\. Got `std = 0"):
+        start_alike(Small(), std=0.0)

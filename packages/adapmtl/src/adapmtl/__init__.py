@@ -4,7 +4,7 @@ Xiang, Tang, Yang, Guan, Liu, *AdapMTL: Adaptive pruning framework for multitask
 """
 
 from adapmtl.authors import AuthorsWeights
-from adapmtl.components import backbone_and_heads, one_for_all, per_component, per_layer
+from adapmtl.components import backbone_and_heads, one_for_all, per_component, per_layer, start_alike
 from adapmtl.fit import Config, fit
 from adapmtl.sensitivity import sensitivity
 from adapmtl.threshold import soft_threshold
@@ -28,4 +28,5 @@ __all__ = [
     "sensitivity",
     "soft_threshold",
     "sparsity",
+    "start_alike",
 ]

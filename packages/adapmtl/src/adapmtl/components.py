@@ -94,6 +94,31 @@ def weight_names(model: nn.Module, modules: Iterable[nn.Module]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def start_alike(model: nn.Module, std: float = 0.01) -> nn.Module:
+    """Draw all prunable weights anew from one normal distribution, as the released code does for its backbone.
+
+    A threshold that layers share empties those whose weights start smallest. Usual initial weights differ in scale from
+    layer to layer, most of all where layers differ in kind, as in MobileNetV2. For networks with a norm after each
+    convolution, to which the scale is nothing; one without norms would give next to no signal.
+
+    Args:
+        model: A new model; changed in place.
+        std: Standard deviation; 0.01 in the released code.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If `std` is not positive.
+    """
+    if not std > 0:
+        raise ValueError(f"`std` must be positive. Got `std = {std}`.")
+    with torch.no_grad():
+        for name in prunable(model):
+            model.get_parameter(name).normal_(0.0, std)
+    return model
+
+
 def count_within(weights: Iterable[Tensor], alphas: Iterable[Tensor]) -> list[int]:
     """How many entries of each weight are at most alpha in size: those that the threshold makes zero.
 

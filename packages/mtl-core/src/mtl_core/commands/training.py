@@ -17,6 +17,7 @@ from mtl_core.data import MultiTaskData
 from mtl_core.fit import Config as PlainConfig
 from mtl_core.fit import fit as fit_plain
 from mtl_core.model import SharedBackbone
+from mtl_core.norms import estimate_norms
 from mtl_core.page import Table
 from mtl_core.report import metric_table, read_report, write_report
 from mtl_core.result import Plots, Report, Result
@@ -129,6 +130,9 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
     beside = {}
     if plan.plain is not None:
         beside["dense"] = fit_plain(plan.build, plan.data, plan.plain, run.child("dense"))
+        # As a method that prunes does at its end, so that nothing else differs.
+        model = beside["dense"].model.train()
+        estimate_norms(model, plan.data.train, batch_size=plan.plain.batch_size, seed=run.seed)
     stored = _stored(plan.out)
     # The seconds of a phase are part of it: equal phases were not trained again, and the test part has been looked at.
     if stored is not None and _trained(stored) == _trained(result.report, beside):
