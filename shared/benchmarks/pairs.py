@@ -5,13 +5,6 @@ import time
 from collections.abc import Callable
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Time of one call on the clock: for what waits or starts processes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def work(function: Callable[[], object]) -> float:
     """Processor time of one call: on one thread the same as the clock's, less what other programs took meanwhile."""
     start = time.process_time()
