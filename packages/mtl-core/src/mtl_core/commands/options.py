@@ -106,7 +106,7 @@ class DemoSetting:
 
 DEMOS: dict[str, DemoSetting] = {
     "rooms": DemoSetting("resnet10", width=0.25, head_width=32, epochs=20, lr=2e-3),
-    "domains": DemoSetting("tiny", width=1.0, head_width=32, epochs=5, lr=3e-3),
+    "domains": DemoSetting("resnet10", width=0.25, head_width=32, epochs=9, batch_size=32, lr=3e-3, output_stride=32),
 }
 
 
