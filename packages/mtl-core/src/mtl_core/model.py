@@ -48,6 +48,7 @@ class SharedBackbone(nn.Module):
         TypeError: If the number of channels cannot be known, or the backbone gives no tensor.
 
     Examples:
+        >>> import torch
         >>> from mtl_core.task import attribute
         >>> backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> model = SharedBackbone(backbone, [attribute("tall")], lambda c, t: nn.Linear(c, t.channels),
@@ -187,6 +188,7 @@ class TaskGroups(nn.Module):
         ValueError: If a name is not usable, two groups hold one task, or a module is in two groups.
 
     Examples:
+        >>> import torch
         >>> from mtl_core.task import attribute
         >>> def build(name):
         ...     return SharedBackbone(nn.Flatten(), [attribute(name)], lambda c, t: nn.Linear(c, 1),
