@@ -79,9 +79,8 @@ def main() -> None:
         for job in missing:
             start = time.monotonic()
             found = train(data, *job)
-            row = {**dict(zip(KEY, job, strict=True)), **found, "seconds": round(time.monotonic() - start), **machine()}
-            rows.add(row)
-            print(*job, f"zeros {found['zeros.overall']:.4f}, {row['seconds']} s", flush=True)
+            rows.add({**dict(zip(KEY, job, strict=True)), **found, **machine()})
+            print(*job, f"zeros {found['zeros.overall']:.4f}, {time.monotonic() - start:.0f} s", flush=True)
     print(table(rows, {task: datasets.rooms(TASKS).tasks[task] for task in TASKS}))
 
 
