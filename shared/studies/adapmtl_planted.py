@@ -52,6 +52,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = Rows("adapmtl", "planted", ("seed",))
     data = MultiTaskData([classification(name, 10) for name in WIDTHS], ThreeTimes())
+    found_shares = []
     for seed in SEEDS:
         row = rows.find(seed=seed)
         if row is None:
@@ -61,12 +62,15 @@ def main() -> None:
             row = rows.find(seed=seed)
             assert row is not None
         shares = [float(row[name]) for name in WIDTHS]
+        found_shares.append(shares)
         order = "found" if shares[0] > shares[1] > shares[2] else "NOT found"
         print(
             f"seed {seed}: " + ", ".join(f"{n} {s:.3f}" for n, s in zip(WIDTHS, shares, strict=True)),
             f"  {order}",
             flush=True,
         )
+    means = (sum(column) / len(found_shares) for column in zip(*found_shares, strict=True))
+    print("mean: " + ", ".join(f"{n} {m:.3f}" for n, m in zip(WIDTHS, means, strict=True)))
 
 
 if __name__ == "__main__":

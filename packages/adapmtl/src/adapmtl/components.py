@@ -20,12 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.components import components_of
+from mtl_core.sparsity import PRUNABLE
 
 Groups: TypeAlias = Callable[[nn.Module], Mapping[str, Iterable[nn.Module]]]
 """`model -> {name: modules}`: the layers that share a threshold."""
-
-PRUNABLE = (nn.modules.conv._ConvNd, nn.Linear)
-"""Layers whose `weight` is pruned."""
 
 
 def per_component(model: nn.Module) -> dict[str, list[nn.Module]]:

@@ -4,11 +4,12 @@ Figure numbers are those of Xiang et al., *AdapMTL: Adaptive pruning framework f
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from mtl_core import Report
+from mtl_core.plots import canvas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def sparsity_over_training(report: Report) -> "Figure":
     """Share of zeros in each component over the training (Figure 3)."""
-    figure, axes = _figure()
+    figure, grid = canvas(width=6.0, height=3.6)
+    axes = grid[0, 0]
     for name, values in _curves(report, "sparsity").items():
         style = {"color": "black", "linestyle": "--"} if name == "overall" else {}
         axes.plot(_steps(report, values), [100 * v for v in values], label=name, **style)
@@ -27,7 +29,8 @@ def sparsity_over_training(report: Report) -> "Figure":
 
 def sparsity_by_component(report: Report) -> "Figure":
     """Final share of zeros, and what each threshold has learned (u), by component."""
-    figure, axes = _figure(columns=2)
+    figure, grid = canvas(columns=2, width=10.5, height=3.6)
+    axes = grid[0]
     names = list(report.components)
     axes[0].bar(names, [100 * report.components[name]["sparsity"] for name in names], color="C0")
     axes[0].axhline(100 * report.sparsity["overall"], color="black", linestyle="--", linewidth=1)
@@ -42,7 +45,8 @@ def sparsity_by_component(report: Report) -> "Figure":
 
 def sparsity_by_layer(report: Report) -> "Figure":
     """Final share of zeros in each layer, in the order of the model."""
-    figure, axes = _figure()
+    figure, grid = canvas(width=6.0, height=3.6)
+    axes = grid[0, 0]
     place = 0
     for color, (component, layers) in enumerate(report.layers.items()):
         positions = range(place, place + len(layers))
@@ -55,7 +59,8 @@ def sparsity_by_layer(report: Report) -> "Figure":
 
 def beta_over_training(report: Report) -> "Figure":
     """Weight of each task's loss over the training, Eq. (6)."""
-    figure, axes = _figure()
+    figure, grid = canvas(width=6.0, height=3.6)
+    axes = grid[0, 0]
     for name, values in _curves(report, "beta").items():
         axes.plot(_steps(report, values), values, label=name)
     axes.set(xlabel="step", ylabel="β", yscale="log")
@@ -71,7 +76,8 @@ def hard_and_soft(alpha: float = 0.5) -> "Figure":
     """Hard and soft threshold of a weight (Figure 2), drawn from the package's own functions."""
     from adapmtl.threshold import soft_threshold
 
-    figure, axes = _figure()
+    figure, grid = canvas(width=6.0, height=3.6)
+    axes = grid[0, 0]
     weights = torch.linspace(-1.5, 1.5, 601)
     axes.plot(weights, torch.where(weights.abs() > alpha, weights, torch.nan), label="hard", color="C1")
     axes.plot(weights, soft_threshold(weights, alpha), label="soft, Eq. (2)", color="C0")
@@ -85,27 +91,18 @@ def sensitivity_map(
     deltas: Mapping[tuple[float, float], float], backbone: Sequence[float], heads: Sequence[float]
 ) -> "Figure":
     """Δ after magnitude pruning of backbone and heads without retraining (Figure 5), from `adapmtl.sensitivity`."""
-    figure, axes = _figure()
-    grid = [[deltas[b, h] for h in heads] for b in backbone]
-    image = axes.imshow(grid, cmap="viridis", origin="lower", aspect="auto")
+    figure, grid = canvas(width=6.0, height=3.6)
+    axes = grid[0, 0]
+    cells = [[deltas[b, h] for h in heads] for b in backbone]
+    image = axes.imshow(cells, cmap="viridis", origin="lower", aspect="auto")
     axes.set_xticks(range(len(heads)), [f"{h:.0%}" for h in heads])
     axes.set_yticks(range(len(backbone)), [f"{b:.0%}" for b in backbone])
     axes.set(xlabel="zeros in the heads", ylabel="zeros in the backbone")
-    for row, values in enumerate(grid):
+    for row, values in enumerate(cells):
         for column, value in enumerate(values):
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white", fontsize=8)
     figure.colorbar(image, label="Δ, %")
     return figure
-
-
-def _figure(columns: int = 1) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5 * columns + 1.5, 3.6), layout="constrained")
-    axes = figure.subplots(1, columns)
-    for ax in [axes] if columns == 1 else axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _curves(report: Report, name: str) -> dict[str, list[float]]:

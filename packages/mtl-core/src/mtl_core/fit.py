@@ -113,7 +113,7 @@ def fit(
             phase.step(weights(losses, phase.labelled), optimizer)
             if schedule is not None:
                 schedule.step()
-            if best is not None and (phase.step_number + 1) % per_epoch == 0:
+            if best is not None and phase.ends_epoch:
                 measured = mean_losses(model, data.validation).values()
                 best.offer(sum(loss for loss in measured if not math.isnan(loss)))  # NaN: no label
     if best is not None:
