@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mtl_core.checkpoint import FORMAT, StorageError, read_json, read_tensors, write_text
 from mtl_core.components import Build, known_tasks, structure_of, tasks_of
 from mtl_core.model import rebuild
+from mtl_core.stored import check_module
 from mtl_core.task import Task
 
 Plots: TypeAlias = Sequence[Callable[["Report"], Any]]
@@ -174,18 +175,29 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
     try:
         aliases = json.loads(named)
         tensors.update({alias: tensors[name] for alias, name in aliases.items()})
-        known = dict(tasks or {})
-        wanted = {n: known.get(n) or Task(n, c, _no_loss, dense=d) for n, (c, d) in stored["tasks"].items()}
+        known, most = dict(tasks or {}), sum(sum(tensor.shape) for tensor in tensors.values())
+        wanted = {n: known.get(n) or _stored_task(n, most, *facts) for n, facts in stored["tasks"].items()}
         model = rebuild(stored["structure"], build, wanted)
-        dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
-        model.to(dtype)  # a float64 model stays one
+        dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+        if len(dtypes) == 1:
+            model.to(dtypes.pop())  # a float64 model stays one
+        check_module(tensors, model, "model.safetensors")
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # whoever is given a foreign structure raises what it likes
         raise StorageError(
-            f"`{folder}` does not fit what `build` makes: {' '.join(str(error).split())[:300]} "
+            f"`{folder}` does not fit what `build` makes: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()
+
+
+def _stored_task(name: str, most: int, channels: Any, dense: Any) -> Task:
+    """A task without a loss; a head with more channels than the stored weights could have would only fill the memory."""
+    if not isinstance(channels, int) or not isinstance(dense, bool) or channels > most:
+        raise ValueError(
+            f"`tasks` must give the channels of `{name}` and whether it is dense. Got {channels!r}, {dense!r}"
+        )
+    return Task(name, channels, _no_loss, dense=dense)
 
 
 def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
