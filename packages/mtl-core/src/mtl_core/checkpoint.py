@@ -106,7 +106,7 @@ def write_part(folder: Path, name: str, state: Any) -> None:
                 "Make room and give the same command again: it continues from the last checkpoint."
             )
         save_file(tensors, folder / f"{name}.safetensors")
-        _flush(folder / f"{name}.safetensors")
+        flush(folder / f"{name}.safetensors")
         write_text(folder / f"{name}.json", text)
     except StorageError:
         clear(folder.parent)
@@ -131,7 +131,7 @@ def seal(folder: Path, final: Path, facts: Mapping[str, Any]) -> None:
         if final.exists():
             shutil.rmtree(final)
         os.rename(folder, final)
-        _flush(final.parent)
+        flush(final.parent)
     except OSError as error:
         clear(final.parent)
         raise StorageError(
@@ -245,7 +245,7 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.writing")
     temporary.unlink(missing_ok=True)  # were it a link, the text would go elsewhere
     temporary.write_text(text, encoding="utf-8")
-    _flush(temporary)
+    flush(temporary)
     os.replace(temporary, path)
 
 
@@ -283,7 +283,8 @@ def _own(tensor: Tensor) -> Tensor:
     return flat if flat.untyped_storage().nbytes() == flat.numel() * flat.element_size() else flat.clone()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

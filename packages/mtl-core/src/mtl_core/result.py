@@ -8,6 +8,7 @@ a model uses twice are stored once, with the alias named; equal weights give equ
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtl_core.checkpoint import FORMAT, StorageError, read_json, read_tensors, write_text
+from mtl_core.checkpoint import FORMAT, StorageError, clear, flush, read_json, read_tensors, sha256, write_text
 from mtl_core.components import Build, known_tasks, structure_of, tasks_of
 from mtl_core.model import rebuild
 from mtl_core.stored import check_module
 from mtl_core.task import Task
+
+MODEL, STRUCTURE = "model.safetensors", "structure.json"
 
 Plots: TypeAlias = Sequence[Callable[["Report"], Any]]
 """Functions `report -> matplotlib figure`; name and first docstring line are file name and caption."""
@@ -98,7 +101,7 @@ class Result:
         return replace(self, report=self.report.extended(**values), samples=samples or self.samples)
 
     def save(self, folder: str | Path) -> None:
-        """Write model, structure, report, pages and plots; files that are there are replaced.
+        """Write model, structure, report, pages and plots; files that are there are replaced once all new ones are written.
 
         Args:
             folder: Made where it is missing.
@@ -111,12 +114,18 @@ class Result:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_model(self.model, folder, self.report.get("tasks"))
-            if self.samples:
-                samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
-                _write_tensors(folder / "samples.safetensors", samples)
-            write_text(folder / "report.json", self.report.to_json())
-            write_report(folder, self.plots)
+            clear(folder)
+            made = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+            try:
+                save_model(self.model, made, self.report.get("tasks"))
+                if self.samples:
+                    samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
+                    _write_tensors(made / "samples.safetensors", samples)
+                write_text(made / "report.json", self.report.to_json())
+                write_report(made, self.plots)
+                _move(made, folder)
+            finally:
+                clear(folder)
         except StorageError:
             raise
         except (OSError, SafetensorError) as error:
@@ -143,9 +152,9 @@ def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]
             seen[place] = name
             tensors[name] = plain.cpu().contiguous().clone()
     # One entry of metadata only: the order of several is not fixed, and equal weights must give equal bytes.
-    _write_tensors(folder / "model.safetensors", tensors, {"aliases": json.dumps(aliases, sort_keys=True)})
-    structure = {"format": FORMAT, "tasks": _heads(model, tasks or {}), "structure": structure_of(model)}
-    write_text(folder / "structure.json", json.dumps(structure, indent=1))
+    _write_tensors(folder / MODEL, tensors, {"aliases": json.dumps(aliases, sort_keys=True)})
+    facts = {"tasks": _heads(model, tasks or {}), "structure": structure_of(model), "sha256": sha256(folder / MODEL)}
+    write_text(folder / STRUCTURE, json.dumps({"format": FORMAT, **facts}, indent=1))
 
 
 def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = None) -> nn.Module:
@@ -163,29 +172,32 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
         StorageError: If a file is missing or damaged, of a newer format, or does not fit what `build` makes.
     """
     folder = Path(folder)
-    stored = read_json(folder / "structure.json")
+    stored = read_json(folder / STRUCTURE)
     if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(stored.get("tasks"), dict):
-        raise StorageError(
-            f"`{folder / 'structure.json'}` is not of format {FORMAT}, which this version of mtl-core reads."
-        )
-    path = folder / "model.safetensors"
+        raise StorageError(f"`{folder / STRUCTURE}` is not of format {FORMAT}, which this version of mtl-core reads.")
+    path = folder / MODEL
     tensors = read_tensors(path)
+    if sha256(path) != stored.get("sha256"):
+        raise StorageError(f"`{path}` is damaged: its checksum is not the one in `{STRUCTURE}`. Save the result again.")
     with safe_open(path, "pt") as file:
         named = (file.metadata() or {}).get("aliases", "{}")
+    part = path
     try:
         aliases = json.loads(named)
         tensors.update({alias: tensors[name] for alias, name in aliases.items()})
+        part = folder / STRUCTURE
         known, most = dict(tasks or {}), sum(sum(tensor.shape) for tensor in tensors.values())
         wanted = {n: known.get(n) or _stored_task(n, most, *facts) for n, facts in stored["tasks"].items()}
         model = rebuild(stored["structure"], build, wanted)
+        part = path
         dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
         if len(dtypes) == 1:
             model.to(dtypes.pop())  # a float64 model stays one
-        check_module(tensors, model, "model.safetensors")
+        check_module(tensors, model, "weights")
         model.load_state_dict(tensors)
     except Exception as error:  # whoever is given a foreign structure raises what it likes
         raise StorageError(
-            f"`{folder}` does not fit what `build` makes: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
+            f"`{part}` does not fit what `build` makes: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()
@@ -205,10 +217,19 @@ def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, An
     return {name: known.get(name) or list(tasks.get(name, [1, False]))[:2] for name in tasks_of(model)}
 
 
+def _move(made: Path, folder: Path) -> None:
+    """Put new files in the place of old ones; the model's two last, and one right after the other."""
+    files = [path.relative_to(made) for path in sorted(made.rglob("*")) if path.is_file()]
+    for path in sorted(files, key=lambda path: path.name in (MODEL, STRUCTURE)):
+        (folder / path).parent.mkdir(exist_ok=True)
+        os.replace(made / path, folder / path)
+
+
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     temporary = path.with_name(f".{path.name}.writing")
     try:
         save_file(dict(tensors), temporary, metadata=metadata)
+        flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -85,11 +85,17 @@ def _check_optimizer(stored: Any, optimizer: Any) -> None:
     if [group.get("params") for group in stored["param_groups"]] != [group["params"] for group in own["param_groups"]]:
         raise ValueError("`optimizer.param_groups` must name the parameters of this training")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    group_of = [place for place, group in enumerate(optimizer.param_groups) for _ in group["params"]]
+    names: dict[int, set[str]] = {}
     for index, state in stored["state"].items():
         what = f"optimizer.state.{index}"
         if not isinstance(index, int) or not 0 <= index < len(parameters) or not isinstance(state, Mapping):
             raise ValueError(f"`{what}` must be the state of one of {len(parameters)} parameters")
-        for name, value in state.items() if isinstance(optimizer, _ELEMENTWISE) else ():
+        if not isinstance(optimizer, _ELEMENTWISE):
+            continue
+        if state and set(state) != names.setdefault(group_of[index], set(state)):
+            raise ValueError(f"`{what}` must hold what the states of the parameters beside it hold")
+        for name, value in state.items():
             if isinstance(value, Tensor) and value.ndim:
                 _check_tensor(value, parameters[index], f"{what}.{name}")
 
