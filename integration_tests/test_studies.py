@@ -9,6 +9,7 @@ from typing import Any
 import bench
 import matplotlib.pyplot as plt
 import pytest
+import paper
 import readme
 import rows
 import study
@@ -167,7 +168,7 @@ def test_a_spread_of_one_value_is_not_shown() -> None:
     assert mean_and_deviation([1.0, 3.0]) == "2.0 ± 1.4"
 
 
-@pytest.mark.parametrize("module", [rows, readme], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [rows, readme, paper], ids=lambda module: module.__name__)
 def test_the_examples_of_the_scripts_are_right(module: Any) -> None:
     """The doctests of what no package holds."""
     found = doctest.testmod(module)
