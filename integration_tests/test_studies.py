@@ -8,8 +8,8 @@ from typing import Any
 
 import bench
 import matplotlib.pyplot as plt
-import pytest
 import paper
+import pytest
 import readme
 import rows
 import study
