@@ -1,5 +1,6 @@
 """Studies: a tiny slice of each runs, what is done is not done again, and the READMEs show what the rows hold."""
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import bench
 import matplotlib.pyplot as plt
+import paper
 import pytest
 import readme
+import rows
 import study
 from rows import Rows, mean_and_deviation
 from study import Named, Study
@@ -163,3 +166,10 @@ def test_a_spread_of_one_value_is_not_shown() -> None:
     """One seed has no standard deviation."""
     assert mean_and_deviation([-1.0]) == "−1.0"
     assert mean_and_deviation([1.0, 3.0]) == "2.0 ± 1.4"
+
+
+@pytest.mark.parametrize("module", [rows, readme, paper], ids=lambda module: module.__name__)
+def test_the_examples_of_the_scripts_are_right(module: Any) -> None:
+    """The doctests of what no package holds."""
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted > 0) == (0, True)

@@ -9,6 +9,7 @@ These are small runs: they show whether the asked sparsity is met and what it co
 
 from pathlib import Path
 
+from paper import lines_of
 from rows import Rows, mean_and_deviation
 from study import Study
 
@@ -89,6 +90,16 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def paper(rows: Rows) -> str:
+    """What the paper prints of the same kind (Table 4)."""
+    wanted = [line for line in lines_of("adapmtl_table4") if line["column"] in ("Sparsity", "Δ_T")]
+    lines = ["| The paper, NYU-v2 | sparsity, % | Δ, % |", "|---|---|---|"]
+    for sparsity, delta in zip(wanted[::2], wanted[1::2], strict=True):
+        assert sparsity["row"] == delta["row"]
+        lines.append(f"| {sparsity['row'].partition(' / ')[0]} | {sparsity['value']} | {delta['value']} |")
+    return "\n".join(lines)
+
+
 DENSE = [{"method": "dense", "backbone": b, "sparsity": 0.0, "seed": s} for b in BACKBONES for s in SEEDS]
 PRUNED = [
     {"method": "adapmtl", "backbone": b, "sparsity": p, "seed": s} for s in SEEDS for b in BACKBONES for p in SPARSITIES
@@ -99,5 +110,5 @@ STUDY = Study(
     train=train,
     seconds=200,
     tiny={"method": "adapmtl", "backbone": "MobileNetV2 x 1/4", "sparsity": 0.5, "seed": 0, "epochs": 1},
-    tables={"sparsity": table},
+    tables={"sparsity": table, "paper": paper},
 )

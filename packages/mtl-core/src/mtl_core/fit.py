@@ -143,7 +143,7 @@ def fit_single_tasks(build: Build, data: MultiTaskData, config: Config | None = 
     check_names("tasks", data.tasks, "head", "stem")  # before the training, not after it
     build = Builder(build)
     results = top.spread(list(data.tasks), lambda name, child: fit(build, data.select([name]), config, child))
-    model = TaskGroups({name: result.model for name, result in results.items()})
+    model = TaskGroups({name: result.model for name, result in results.items()}).eval()
     phases = {name: result.report.phases["train"] for name, result in results.items()}
     first = next(iter(results.values()))
     return Result(model, first.report.extended(**top.context, phases=phases))
