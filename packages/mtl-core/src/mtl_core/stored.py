@@ -35,10 +35,10 @@ def check(shared: Any, folder: Path, model: nn.Module, optimizer: Any, items: Se
     """
     _equal_kind(shared, {"finished": False, "seconds": 0.0, "step": 0, "history": {}, "scaler": {}}, "checkpoint")
     step = int(folder.name.rpartition("-")[2])
-    if shared["step"] is True or shared["step"] != step or not math.isfinite(shared["seconds"]):
+    if type(shared["step"]) is not int or shared["step"] != step:
         raise ValueError(f"`step` must be {step}, as the folder says. Got {shared['step']!r}")
-    if not isinstance(shared["step"], int) or not isinstance(shared["finished"], bool):
-        raise ValueError("`step` and `finished` must be a whole number and a truth value")
+    if not isinstance(shared["finished"], bool) or not math.isfinite(shared["seconds"]):
+        raise ValueError("`finished` must be a truth value and `seconds` finite")
     check_module(shared.get("model"), model, "model")
     _check_optimizer(shared.get("optimizer"), optimizer)
     stored = shared.get("state")
