@@ -136,23 +136,26 @@ def test_norms_of_two_ranks_are_not_those_of_one_process(obey: Obey) -> None:
     assert 0.0025 < largest < 0.0035  # the README says 0.3 %
 
 
-@pytest.mark.parametrize("victim", [None, 0, 1])
-def test_two_ranks_of_which_one_or_both_are_killed_resume_bit_by_bit(obey: Obey, victim: int | None) -> None:
-    """While checkpoints are written; the one that is left ends within the minute, and says why in one line."""
+@pytest.mark.parametrize(
+    ("victim", "at"), [(None, ["losses", 5]), (None, ["write", 6]), (0, ["wait", 17]), (1, ["write", 6])]
+)
+def test_two_ranks_of_which_one_or_both_are_killed_resume_bit_by_bit(
+    obey: Obey, victim: int | None, at: list[Any]
+) -> None:
+    """Also while a checkpoint is written; the one that is left ends within the minute, and says why in one line."""
     whole = obey("norms", "whole", world=2)[1]
-    for number, (place, count) in enumerate([("losses", 5), ("write", 6), ("wait", 17)]):
-        killed = {} if victim is None else {"rank": victim}
-        statuses, _ = obey("norms", f"{number}", world=2, at=[place, count, signal.SIGKILL], fails=True, **killed)
-        if victim is None:  # the second may hear of the first before its own turn
-            assert statuses in ([-9, -9], [-9, 70], [70, -9])
-        else:
-            assert statuses == [-9 if rank == victim else 70 for rank in range(2)]
-            (said,) = obey.errors
-            assert said.startswith("RankLostError: Another process of this training has gone (")
-            assert said.endswith("give the same command again: it continues from the last checkpoint.")
-            assert obey.seconds < 60
-        again = obey("norms", f"{number}", world=2)[1]
-        assert [kept(found)["sha"] for found in again] == [kept(found)["sha"] for found in whole]
+    killed = {} if victim is None else {"rank": victim}
+    statuses, _ = obey("norms", "a", world=2, at=[*at, signal.SIGKILL], fails=True, **killed)
+    if victim is None:  # the second may hear of the first before its own turn
+        assert statuses in ([-9, -9], [-9, 70], [70, -9])
+    else:
+        assert statuses == [-9 if rank == victim else 70 for rank in range(2)]
+        (said,) = obey.errors
+        assert said.startswith("RankLostError: Another process of this training has gone (")
+        assert said.endswith("give the same command again: it continues from the last checkpoint.")
+        assert obey.seconds < 60
+    again = obey("norms", "a", world=2)[1]
+    assert [found["sha"] for found in again] == [found["sha"] for found in whole]
 
 
 def test_a_rank_with_an_error_ends_the_others(obey: Obey) -> None:
