@@ -14,7 +14,7 @@ from mtl_core.fit import Config, fit, fit_single_tasks
 from mtl_core.metrics import Metric, delta
 from mtl_core.model import SharedBackbone, TaskGroups
 from mtl_core.norms import estimate_norms
-from mtl_core.result import Report, Result, load
+from mtl_core.result import Report, Result, load, save
 from mtl_core.run import Run, begin
 from mtl_core.sparsity import keep_zeros
 from mtl_core.task import Task
@@ -49,5 +49,6 @@ __all__ = [
     "load",
     "mean_losses",
     "sample_losses",
+    "save",
     "weighting",
 ]

@@ -9,16 +9,18 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtl_core.checkpoint import FORMAT, StorageError, read_json, read_tensors, write_text
+from mtl_core import storage
+from mtl_core.checkpoint import FORMAT, StorageError, read_json, write_text
 from mtl_core.components import Build, known_tasks, structure_of, tasks_of
 from mtl_core.model import rebuild
 from mtl_core.task import Task
@@ -108,18 +110,42 @@ class Result:
         from mtl_core.report import write_report
 
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with _writing_to(folder):
             save_model(self.model, folder, self.report.get("tasks"))
             if self.samples:
                 samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
                 _write_tensors(folder / "samples.safetensors", samples)
             write_text(folder / "report.json", self.report.to_json())
             write_report(folder, self.plots)
-        except StorageError:
-            raise
-        except (OSError, SafetensorError) as error:
-            raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
+
+
+def save(model: nn.Module, folder: str | Path) -> None:
+    """Write a model alone, for `load`: of its exact zeros only where they are; files that are there are replaced.
+
+    Args:
+        model: Any model that `load` can make again: `build` gives its structure, or `restructure` does.
+        folder: Made where it is missing.
+
+    Raises:
+        StorageError: If it cannot be written.
+
+    Examples:
+        >>> import torch
+        >>> from tempfile import TemporaryDirectory
+        >>> from mtl_core.model import SharedBackbone
+        >>> from mtl_core.task import attribute
+        >>> def build(tasks):
+        ...     return SharedBackbone(nn.Flatten(), tasks, lambda c, t: nn.Linear(4, 1), example=torch.ones(1, 4))
+        >>> model = build({"tall": attribute("tall")})
+        >>> with TemporaryDirectory() as folder:
+        ...     save(model, folder)
+        ...     again = load(folder, build)
+        >>> torch.equal(again(torch.ones(1, 4))["tall"], model(torch.ones(1, 4))["tall"])
+        True
+    """
+    folder = Path(folder)
+    with _writing_to(folder):
+        save_model(model, folder)
 
 
 def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -130,19 +156,7 @@ def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]
         folder: Where to.
         tasks: Channels and `dense` by task, for a model that does not know its tasks itself.
     """
-    tensors: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-    for name, value in model.state_dict().items():
-        plain = value.detach()
-        place = (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype, plain.device)
-        if plain.numel() and place in seen:
-            aliases[name] = seen[place]
-        else:
-            seen[place] = name
-            tensors[name] = plain.cpu().contiguous().clone()
-    # One entry of metadata only: the order of several is not fixed, and equal weights must give equal bytes.
-    _write_tensors(folder / "model.safetensors", tensors, {"aliases": json.dumps(aliases, sort_keys=True)})
+    _write_tensors(folder / "model.safetensors", *storage.pack(*storage.distinct(model)))
     structure = {"format": FORMAT, "tasks": _heads(model, tasks or {}), "structure": structure_of(model)}
     write_text(folder / "structure.json", json.dumps(structure, indent=1))
 
@@ -167,25 +181,29 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
         raise StorageError(
             f"`{folder / 'structure.json'}` is not of format {FORMAT}, which this version of mtl-core reads."
         )
-    path = folder / "model.safetensors"
-    tensors = read_tensors(path)
-    with safe_open(path, "pt") as file:
-        named = (file.metadata() or {}).get("aliases", "{}")
+    file = storage.read(folder / "model.safetensors")
     try:
-        aliases = json.loads(named)
-        tensors.update({alias: tensors[name] for alias, name in aliases.items()})
         known = dict(tasks or {})
         wanted = {n: known.get(n) or Task(n, c, _no_loss, dense=d) for n, (c, d) in stored["tasks"].items()}
         model = rebuild(stored["structure"], build, wanted)
-        dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
-        model.to(dtype)  # a float64 model stays one
-        model.load_state_dict(tensors)
+        storage.fill(model, file)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise StorageError(
             f"`{folder}` does not fit what `build` makes: {' '.join(str(error).split())[:300]} "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
 
 
 def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
