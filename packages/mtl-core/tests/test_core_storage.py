@@ -243,7 +243,7 @@ def test_a_header_is_bounded_before_it_is_read(folder: Path, tmp_path: Path) -> 
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(StorageError, match="its metadata are no text"):
         storage.read(path)
-    with pytest.raises(StorageError, match="cannot be read: .*No such file"):
+    with pytest.raises(StorageError, match=r"cannot be read: .*No such file"):
         storage.read(tmp_path / "nothing.safetensors")
 
 
@@ -272,11 +272,10 @@ def test_a_damaged_file_is_refused_or_fills_the_model(folder: Path, tmp_path: Pa
     (tmp_path / "model.safetensors").write_bytes(raw)
     try:
         found = core.load(tmp_path, build)
-    except StorageError as error:
-        assert "\n" not in str(error)
-    else:
-        shapes = {name: t.shape for name, t in build(TASKS).state_dict().items()}
-        assert {name: t.shape for name, t in found.state_dict().items()} == shapes
+    except StorageError:
+        return
+    shapes = {name: t.shape for name, t in build(TASKS).state_dict().items()}
+    assert {name: t.shape for name, t in found.state_dict().items()} == shapes
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -298,7 +297,7 @@ def test_facts_of_another_kind_are_refused(folder: Path, tmp_path: Path, data: s
         facts["packed"][name][entry] = data.draw(anything)
     if facts == before:
         return
-    with pytest.raises(StorageError, match="model.safetensors"):
+    with pytest.raises(StorageError, match=r"model\.safetensors` (cannot be read|is damaged)"):
         core.load(attacked(folder, tmp_path, facts), build)
 
 

@@ -11,6 +11,7 @@ from mtl_core.components import Build, Builder, Head
 from mtl_core.data import Batch, MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate, mean_losses, sample_losses
 from mtl_core.fit import Config, fit, fit_single_tasks
+from mtl_core.measure import Measurement, measure
 from mtl_core.metrics import Metric, delta
 from mtl_core.model import SharedBackbone, TaskGroups
 from mtl_core.norms import estimate_norms
@@ -26,6 +27,7 @@ __all__ = [
     "Builder",
     "Config",
     "Head",
+    "Measurement",
     "Metric",
     "MultiTaskData",
     "Report",
@@ -48,6 +50,7 @@ __all__ = [
     "keep_zeros",
     "load",
     "mean_losses",
+    "measure",
     "sample_losses",
     "save",
     "weighting",

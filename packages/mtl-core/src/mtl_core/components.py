@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from weakref import ReferenceType, ref
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_core.task import Task
 
@@ -150,3 +150,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def placed(inputs: Tensor, model: nn.Module) -> Tensor:
+    """An input batch on the device of a model and, if it is floating-point, in its type."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if like is None:
+        return inputs
+    return inputs.to(like.device, like.dtype if inputs.is_floating_point() else inputs.dtype)

@@ -1,7 +1,7 @@
 """What the subcommands do: train a method and the plain model beside it, compare, report."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mtl_core.fit import Config as PlainConfig
 from mtl_core.fit import fit as fit_plain
 from mtl_core.model import SharedBackbone
 from mtl_core.norms import estimate_norms
-from mtl_core.page import Table
+from mtl_core.page import aligned
 from mtl_core.report import metric_table, read_report, write_report
 from mtl_core.result import Plots, Report, Result
 from mtl_core.run import Run
@@ -169,15 +169,7 @@ def summary(report: Report, folder: Path) -> str:
     table = metric_table(report)
     gains = report.get("delta", {}).items()
     said += [f"Δ against {name}: {gain['overall']:+.1f} % (+ is better)".replace("-", "−") for name, gain in gains]
-    return "\n".join([*_aligned(table), *said, f"Report: {folder / 'report.html'}"])
-
-
-def _aligned(table: Table) -> Iterable[str]:
-    rows = [table.header, *table.rows] if table.rows else []
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        yield "  ".join(cells).rstrip()
+    return "\n".join([*aligned(table), *said, f"Report: {folder / 'report.html'}"])
 
 
 def _plain_config(config: Any) -> PlainConfig:
