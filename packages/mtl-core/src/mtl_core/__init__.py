@@ -10,6 +10,7 @@ from mtl_core.checkpoint import StorageError
 from mtl_core.components import Build, Builder, Head
 from mtl_core.data import Batch, MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate, mean_losses, sample_losses
+from mtl_core.export import export
 from mtl_core.fit import Config, fit, fit_single_tasks
 from mtl_core.measure import Measurement, measure
 from mtl_core.metrics import Metric, delta
@@ -45,6 +46,7 @@ __all__ = [
     "delta",
     "estimate_norms",
     "evaluate",
+    "export",
     "fit",
     "fit_single_tasks",
     "keep_zeros",
