@@ -77,11 +77,9 @@ def test_sparse_kernels_are_written_in_dense_form(tmp_path: Path) -> None:
 class Gives(nn.Module):
     """Gives whatever is asked of it."""
 
-    def __init__(self, give: Any, components: bool = False) -> None:
+    def __init__(self, give: Any) -> None:
         super().__init__()
         self.give = give
-        if components:
-            self.components = dict
 
     def forward(self, x: Tensor) -> Any:
         return self.give(x)
@@ -106,14 +104,17 @@ def test_maps_have_the_size_of_the_input() -> None:
     x = torch.rand(2, 3, 8, 8)
 
     def small(x: Tensor) -> Any:
-        return {"parts": x[..., ::2, ::2], "vector": x.mean((2, 3))}
+        return {"parts": (x[..., ::2, ::2],), "vector": x.mean((2, 3))}
 
-    assert Named(Gives(small, components=True))(x)["parts"].shape == (2, 3, 8, 8)
-    assert Named(Gives(small))(x)["parts"].shape == (2, 3, 4, 4)
-    known = Gives(small, components=True)
-    known.tasks = {"parts": classification("parts", 3)}  # of one image each, whatever the shape
-    assert Named(known)(x)["parts"].shape == (2, 3, 4, 4)
-    assert Named(Gives(small, components=True))(x)["vector"].shape == (2, 3)
+    model = Gives(small)
+    assert Named(model)(x)["parts.0"].shape == (2, 3, 4, 4)
+    for task, size in ((None, 8), (segmentation("parts", 3), 8), (classification("parts", 3), 4)):
+        model.tasks = {"parts": task, "vector": None}  # of a task that is none of maps, a map is no map of the image
+        assert Named(model)(x)["parts.0"].shape == (2, 3, size, size)
+        assert Named(model)(x)["vector"].shape == (2, 3)
+    named = Gives(small)
+    named.components = lambda: {"backbone": [], "head.parts": []}
+    assert Named(named)(x)["parts.0"].shape == (2, 3, 8, 8)
 
 
 def one_batch(x: Tensor) -> Tensor:

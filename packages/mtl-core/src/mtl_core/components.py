@@ -107,6 +107,14 @@ def known_tasks(model: nn.Module) -> dict[str, Task]:
     return {k: v for k, v in tasks.items() if isinstance(v, Task)} if isinstance(tasks, Mapping) else {}
 
 
+def named_tasks(model: nn.Module) -> list[str]:
+    """Names of the tasks of any module: by its components, or by a mapping `tasks`; none where it has neither."""
+    if hasattr(model, "components"):
+        return tasks_of(model)
+    tasks = getattr(model, "tasks", None)
+    return list(tasks) if isinstance(tasks, Mapping) else []
+
+
 def check_names(what: str, names: Iterable[str], *reserved: str) -> None:
     """Refuse names that cannot name a part of a module.
 

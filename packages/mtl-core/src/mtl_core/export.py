@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.checkpoint import StorageError
-from mtl_core.components import evaluating, known_tasks, placed, prepared
+from mtl_core.components import evaluating, known_tasks, named_tasks, placed, prepared
 from mtl_core.dense import dense_form
 from mtl_core.resize import resize
 
@@ -104,7 +104,10 @@ class Named(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self._dense = {name: task.dense for name, task in known_tasks(model).items()}
+        # A map is at the input's size, unless the task says that it has none; features of a module that names no tasks
+        # are left as they are.
+        self._dense = dict.fromkeys(named_tasks(model), True)
+        self._dense |= {name: task.dense for name, task in known_tasks(model).items()}
 
     def forward(self, input: Tensor) -> dict[str, Tensor]:
         """Outputs by name."""
@@ -113,9 +116,7 @@ class Named(nn.Module):
 
     def _sized(self, name: str, output: Tensor, input: Tensor) -> Tensor:
         maps = output.ndim == 4 and input.ndim == 4 and output.is_floating_point()
-        # A module that names no tasks may give features: they are left as they are.
-        wanted = self._dense.get(name.partition(".")[0], hasattr(self.model, "components"))
-        return resize(output, input.shape[2:]) if maps and wanted else output
+        return resize(output, input.shape[2:]) if maps and self._dense.get(name.partition(".")[0]) else output
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:

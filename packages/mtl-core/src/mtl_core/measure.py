@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import cuda
-from mtl_core.components import evaluating, placed, prepared, tasks_of
+from mtl_core.components import evaluating, named_tasks, placed, prepared
 from mtl_core.dense import dense_form
 from mtl_core.page import Table, aligned
 from mtl_core.storage import stored_bytes
@@ -81,7 +81,7 @@ def measure(model: nn.Module, example: Tensor, *, repeats: int = 30) -> Measurem
     """Measure a model, in evaluation mode: in all, and for each task alone where it has tasks.
 
     Args:
-        model: Any module that takes the example. Tasks are measured where it names them in `components()`. With sparse
+        model: Any module that takes the example. Tasks are measured where it names them (`components()`, or a mapping `tasks`). With sparse
             kernels it is timed as it is; its parameters, operations and bytes on disk are those of its dense form.
         example: One input batch. Every figure is for the whole batch: give one sample for the time of one sample.
         repeats: Passes that are timed, after some that are not.
@@ -101,10 +101,9 @@ def measure(model: nn.Module, example: Tensor, *, repeats: int = 30) -> Measurem
         raise ValueError(f"`repeats` must be at least 2: a spread needs two. Got `repeats = {repeats}`.")
     inputs = placed(example, model)
     dense = dense_form(model)
-    tasks = tasks_of(model) if hasattr(model, "components") else []
     with evaluating(model), nullcontext() if dense is model else evaluating(dense):
         whole = _path(model, dense, inputs, (), repeats)
-        alone = {task: _path(model, dense, inputs, ([task],), repeats) for task in tasks}
+        alone = {task: _path(model, dense, inputs, ([task],), repeats) for task in named_tasks(model)}
     dtype = str(inputs.dtype).removeprefix("torch.")
     return Measurement(whole, alone, tuple(inputs.shape), dtype, _device(inputs), torch.get_num_threads(), repeats)
 
