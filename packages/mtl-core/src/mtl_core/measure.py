@@ -81,8 +81,9 @@ def measure(model: nn.Module, example: Tensor, *, repeats: int = 30) -> Measurem
     """Measure a model, in evaluation mode: in all, and for each task alone where it has tasks.
 
     Args:
-        model: Any module that takes the example. Tasks are measured where it names them (`components()`, or a mapping `tasks`). With sparse
-            kernels it is timed as it is; its parameters, operations and bytes on disk are those of its dense form.
+        model: Any module that takes the example. Tasks are measured where it names them (`components()`, or a mapping
+            `tasks`). With sparse kernels it is timed as it is; its parameters, operations and bytes on disk are those of
+            its dense form.
         example: One input batch. Every figure is for the whole batch: give one sample for the time of one sample.
         repeats: Passes that are timed, after some that are not.
 
