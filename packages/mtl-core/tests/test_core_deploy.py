@@ -121,6 +121,13 @@ def test_both_remove_the_zeros_first_where_core_can(
     assert run("export", str(trained / "a"), "model.pt2") == 0
     assert seen == [(1, 1, 8, 8)] * 2
 
+    def refuses(model: Any, example: torch.Tensor) -> Any:
+        raise ValueError("`model` must be\ntraceable.")
+
+    monkeypatch.setattr(core, "compact", refuses)
+    assert run("export", str(trained / "a"), "model.pt2") == 0
+    assert capsys.readouterr().err == "The zeros stay in the model: `model` must be traceable.\n"
+
 
 def test_a_folder_names_no_code_to_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A backbone of the user's own is named again; then inputs that are no images work, too."""

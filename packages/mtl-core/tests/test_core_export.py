@@ -74,6 +74,16 @@ def test_sparse_kernels_are_written_in_dense_form(tmp_path: Path) -> None:
     assert isinstance(model[0], Kernel)
 
 
+def test_weights_in_another_order_of_memory_are_written(tmp_path: Path) -> None:
+    """Channels last, and a weight that is a part of a larger tensor; the model keeps its own."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2)).to(memory_format=torch.channels_last)
+    model[2].weight = nn.Parameter(torch.rand(5, 16)[2:4])
+    path = core.export(model, torch.rand(1, 3, 4, 4), tmp_path / "m.pt2")
+    x = torch.rand(5, 3, 4, 4)
+    torch.testing.assert_close(run(path, x)["output"], model(x))
+    assert not model[0].weight.is_contiguous()
+
+
 class Gives(nn.Module):
     """Gives whatever is asked of it."""
 

@@ -68,9 +68,7 @@ def export(model: nn.Module, example: Tensor, path: str | Path) -> Path:
     make, run = _format(path.suffix)
     if not isinstance(example, Tensor) or example.ndim < 1 or not len(example):
         raise ValueError(f"`example` must be one input batch with a sample in it. Got {_kind(example)}.")
-    plain = dense_form(model)
-    if any(tensor.device.type != "cpu" for tensor in (*plain.parameters(), *plain.buffers())):
-        plain = copy.deepcopy(plain).cpu()
+    plain = _portable(dense_form(model))
     example = placed(example.detach().cpu(), plain)
     named = Named(plain)
     with evaluating(plain), prepared(plain):
@@ -131,6 +129,20 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         raise ValueError(f"`model` must give tensors, or tuples and dicts of them. Got {_kind(value)} as `{name}`.")
     for key, item in items:
         yield from _flat(item, key)
+
+
+def _portable(model: nn.Module) -> nn.Module:
+    """The model on the CPU, each weight contiguous and in memory of its own: torch's archive warns of others."""
+
+    def whole(tensor: Tensor) -> bool:
+        return tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+
+    if all(t.device.type == "cpu" and whole(t) for t in (*model.parameters(), *model.buffers())):
+        return model
+    copied = copy.deepcopy(model).cpu()
+    for tensor in (*copied.parameters(), *copied.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    return copied
 
 
 Make = Callable[[Any, Sequence[str]], bytes]

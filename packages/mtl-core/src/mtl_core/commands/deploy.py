@@ -1,5 +1,6 @@
 """What `measure` and `export` do with the folder of a finished run."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 import mtl_core
 from mtl_core.commands.architecture import Architecture
+from mtl_core.components import placed
 from mtl_core.export import export
 from mtl_core.measure import measure, measured_notes, measured_table
 from mtl_core.page import aligned
@@ -15,9 +17,15 @@ from mtl_core.result import load
 
 
 def compacted(model: nn.Module, example: Tensor) -> nn.Module:
-    """The model without what is zero, where core can do that; else the model."""
+    """The model without what is zero; the model itself, and a line that says why, where that cannot be done."""
     compact: Any = getattr(mtl_core, "compact", None)
-    small: nn.Module = model if compact is None else compact(model, example)
+    if compact is None:
+        return model
+    try:
+        small: nn.Module = compact(model, placed(example, model))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        print(f"The zeros stay in the model: {' '.join(str(error).split())}", file=sys.stderr)
+        return model
     return small
 
 
