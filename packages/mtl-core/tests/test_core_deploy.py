@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--data", f"{folder / 'mine.py'}:data", "--backbone", "tiny", "--out", str(folder / "a")]
     assert run("fit", *options, *fast) == 0
     options = ["--data", f"{folder / 'mine.py'}:words", "--backbone", f"{folder / 'mine.py'}:backbone"]
-    assert run("fit", *options, "--out", str(folder / "own"), *fast) == 0
+    assert run("fit", *options, "--out", str(folder / "own"), "--no-dense", *fast) == 0
     return folder
 
 
@@ -109,23 +109,29 @@ def test_both_remove_the_zeros_first_where_core_can(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """`compact` makes the model that is written, and a second row of the table."""
-    seen = []
+    seen, written = [], []
 
     def compact(model: Any, example: torch.Tensor) -> Any:
         seen.append(tuple(example.shape))
         return torch.nn.Sequential(model)
 
+    def export(model: Any, example: torch.Tensor, path: Path) -> None:
+        written.append(type(model).__name__)
+        path.write_bytes(b"")
+
     monkeypatch.setattr(core, "compact", compact, raising=False)
+    monkeypatch.setattr(deploy, "export", export)
     assert run("measure", str(trained / "a"), "--repeats", "2") == 0
     assert "ours, compacted" in capsys.readouterr().out
     assert run("export", str(trained / "a"), "model.pt2") == 0
-    assert seen == [(1, 1, 8, 8)] * 2
+    assert (seen, written) == ([(1, 1, 8, 8)] * 2, ["Sequential"])
 
     def refuses(model: Any, example: torch.Tensor) -> Any:
         raise ValueError("`model` must be\ntraceable.")
 
     monkeypatch.setattr(core, "compact", refuses)
     assert run("export", str(trained / "a"), "model.pt2") == 0
+    assert written == ["Sequential", "SharedBackbone"]
     assert capsys.readouterr().err == "The zeros stay in the model: `model` must be traceable.\n"
 
 
