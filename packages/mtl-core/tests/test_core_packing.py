@@ -31,7 +31,7 @@ def again(tensor: Tensor) -> Tensor:
     return unpack_tensor(*packed, tuple(tensor.shape))
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("dtype", [*TYPES, torch.float8_e4m3fn, torch.float8_e5m2fnuz, torch.complex64], ids=str)
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.1, 0.4])
 def test_every_bit_comes_back(dtype: torch.dtype, share: float) -> None:
     """Whatever the type and the share of survivors; a byte tensor gains less than the others, and may stay whole."""
@@ -117,6 +117,11 @@ ATTACKS: list[tuple[Tensor, dict[str, Any], str]] = [
     (MASK, changed(mask=torch.zeros(499, dtype=torch.uint8)), "499 numbers of type uint8 are no 4000 bits"),
     (MASK, changed(mask=torch.zeros(500)), "500 numbers of type float32 are no 4000 bits"),
     (MASK, changed(values=torch.zeros(5, 2)), "a part is not one row"),
+    (
+        MASK,
+        {"facts": {"dtype": "complex128"}, "parts": {"values": torch.zeros(5, dtype=torch.complex128)}},
+        "not packed",
+    ),
     (INDEX, changed(index=torch.tensor([0, 1, 2, 4000], dtype=torch.int32)), "positions do not ascend within 4000"),
     (INDEX, changed(index=torch.tensor([-1, 1, 2, 3], dtype=torch.int32)), "positions do not ascend"),
     (INDEX, changed(index=torch.tensor([0, 1, 1, 3])), "positions do not ascend"),

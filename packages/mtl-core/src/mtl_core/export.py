@@ -79,7 +79,7 @@ def export(model: nn.Module, example: Tensor, path: str | Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
                 written = Path(folder) / f"model{path.suffix}"
-                with _followed("torch must be able to follow `model` for any batch size"):
+                with _followed("torch must be able to follow `model` for any batch size, and to write it"):
                     content = make(_program(named, _batch(example, 2)), list(expected[1]))
                 written.write_bytes(content)
                 for number, outputs in expected.items():

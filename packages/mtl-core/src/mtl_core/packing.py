@@ -57,7 +57,8 @@ def pack_tensor(tensor: Tensor) -> tuple[Packed, dict[str, Tensor]] | None:
     if tensor.layout != torch.strided or size not in INTEGERS or number < OVERHEAD / size:
         return None
     flat = tensor.reshape(-1)
-    stays = flat.view(INTEGERS[size]) != 0
+    raw = flat.view(INTEGERS[size])  # torch can index these, whatever the type
+    stays = raw != 0
     survivors = int(stays.sum())
     place = torch.int32 if number <= 2**31 else torch.int64
     bits = -(-number // 8)
@@ -71,9 +72,9 @@ def pack_tensor(tensor: Tensor) -> tuple[Packed, dict[str, Tensor]] | None:
         return None
     facts = Packed(form, tuple(tensor.shape), type_name(tensor.dtype))
     if form == "index":
-        return facts, {"values": flat[stays], "index": stays.nonzero().reshape(-1).to(place)}
+        return facts, {"values": raw[stays].view(tensor.dtype), "index": stays.nonzero().reshape(-1).to(place)}
     if form == "mask":
-        return facts, {"values": flat[stays], "mask": _bits(stays)}
+        return facts, {"values": raw[stays].view(tensor.dtype), "mask": _bits(stays)}
     signs = _bits(torch.signbit(flat[~stays_signed]))
     return facts, {"values": flat[stays_signed], "mask": _bits(stays_signed), "signs": signs}
 
@@ -96,15 +97,14 @@ def unpack_tensor(facts: Packed, parts: Mapping[str, Tensor], shape: tuple[int, 
         raise ValueError(f"type {type_name(values.dtype)} of the survivors is not {facts.dtype}")
     if facts.form == "signs" and values.dtype not in SIGNED:
         raise ValueError(f"type {facts.dtype} has no signs of zeros")
-    if any(part.ndim != 1 for part in parts.values()):
-        raise ValueError("a part is not one row")
+    if values.element_size() not in INTEGERS or any(part.ndim != 1 for part in parts.values()):
+        raise ValueError("a part is not one row, or of a type that is not packed")
     if facts.form == "index":
         return _from_index(values, parts["index"], shape)
     stays = _from_bits(parts["mask"], number)
     if int(stays.sum()) != len(values):
         raise ValueError(f"{int(stays.sum())} bits of the mask are set for {len(values)} survivors")
-    flat = torch.zeros(number, dtype=values.dtype)
-    flat[stays] = values
+    flat = _put(values, stays, number)
     if facts.form == "signs":
         negative = _from_bits(parts["signs"], number - len(values))
         flat[~stays] = torch.where(negative, -0.0, 0.0).to(values.dtype)
@@ -125,9 +125,15 @@ def _from_index(values: Tensor, index: Tensor, shape: tuple[int, ...]) -> Tensor
     # The range first: differences of numbers out of it may overflow.
     if len(index) and not (int(index.min()) >= 0 and int(index.max()) < number and bool((index.diff() > 0).all())):
         raise ValueError(f"the positions do not ascend within {number} elements")
-    flat = torch.zeros(number, dtype=values.dtype)
-    flat[index.long()] = values
-    return flat.reshape(shape)
+    return _put(values, index.long(), number).reshape(shape)
+
+
+def _put(values: Tensor, places: Tensor, number: int) -> Tensor:
+    """The survivors among zeros."""
+    raw = values.view(INTEGERS[values.element_size()])
+    whole = torch.zeros(number, dtype=raw.dtype)
+    whole[places] = raw
+    return whole.view(values.dtype)
 
 
 def _bits(flags: Tensor) -> Tensor:
