@@ -139,9 +139,19 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def results(session: nox.Session) -> None:
+    """Train what studies lack, then make the READMEs' tables and pictures: `nox -s results -- PACKAGE STUDY`, or all."""
+    run_script(session, "shared/studies/results.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The speed benchmarks of one package (`nox -s bench -- PACKAGE`) or of all, one thread."""
-    packages = session.posargs or PACKAGES
+    run_script(session, "shared/benchmarks/bench.py")
+
+
+def run_script(session: nox.Session, script: str) -> None:
+    """Run a script of `shared` with all packages; the rows of both, and what READMEs show of them, lie with the studies."""
     install_editable(session, PACKAGES, extra="[test]")
-    for script in sorted(path for package in packages for path in ROOT.glob(f"shared/benchmarks/{package}/*.py")):
-        session.run("python", str(script), env={**TEST_ENV, "PYTHONPATH": str(ROOT / "shared" / "benchmarks")})
+    paths = os.pathsep.join(str(ROOT / "shared" / folder) for folder in ("studies", "benchmarks"))
+    session.run("python", script, *session.posargs, env={**TEST_ENV, "PYTHONPATH": paths})

@@ -1,8 +1,53 @@
-"""Timing two things side by side: each repeat measures both, so a ratio holds when the machine's speed drifts."""
+"""Timing two things side by side: each repeat measures both, so a ratio holds when the machine's speed drifts.
+
+A benchmark is a script `shared/benchmarks/PACKAGE/NAME.py` that puts what it measures into `Figures(__file__)`: printed, and
+kept in `shared/results/PACKAGE/bench-NAME.csv`, of which the README's table between `<!-- bench: NAME -->` and `<!-- end -->` is
+made. Measured again, a figure takes the place of the old one.
+"""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rows import Rows
+from study import machine
+
+
+class Figures:
+    """The figures of a benchmark.
+
+    Args:
+        script: The benchmark's `__file__`.
+    """
+
+    def __init__(self, script: str) -> None:
+        path = Path(script).resolve()
+        self._rows = Rows(path.parent.name, f"bench-{path.stem}", ("what",))
+
+    def add(self, what: str, values: Sequence[float], unit: str = "", digits: int = 2) -> None:
+        """Print a measured quantity and keep its row.
+
+        Args:
+            what: What was measured, as the table shows it; a ratio says of what to what.
+            values: One value a repeat.
+            unit: Of the values; empty for a ratio.
+            digits: Decimals shown.
+        """
+        shown = [f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values))]
+        row = dict(zip(("median", "low", "high"), shown, strict=True))
+        self._rows.add({"what": what, **row, "unit": unit, "repeats": len(values), **machine()})
+        print(f"{what}: {shown[0]} {unit} ({shown[1]} to {shown[2]}, {len(values)} repeats)", flush=True)
+
+
+def table(rows: Rows) -> str:
+    """The README's table of a benchmark's rows."""
+    lines = ["| | median | smallest to largest |", "|---|---|---|"]
+    for row in rows:
+        unit = row["unit"] and f" {row['unit']}"
+        spread = f"{row['low']} to {row['high']}{unit} ({row['repeats']} repeats)"
+        lines.append(f"| {row['what']} | {row['median']}{unit} | {spread} |".replace("-0", "−0"))
+    return "\n".join(lines)
 
 
 def work(function: Callable[[], object]) -> float:
@@ -23,10 +68,3 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], repeats: i
         if repeat >= warm:
             ratios.append(a / b)
     return ratios
-
-
-def spread(values: list[float], unit: str = "", digits: int = 3) -> str:
-    """`median (smallest to largest of n)`."""
-    low, high = min(values), max(values)
-    median = statistics.median(values)
-    return f"{median:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f}, {len(values)} repeats)"

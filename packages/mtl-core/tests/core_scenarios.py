@@ -1,15 +1,20 @@
 """Trainings in processes of their own, which tests kill, stop or connect; started once, it forks one for each order.
 
-An order is a line of JSON on standard input; the answer is a line with the exit statuses (negative: killed by a signal).
-Forking spares importing torch for every kill. This process itself never goes backward, so that forks may.
+An order is a line of JSON on standard input; the answer is a line with the exit statuses (negative: killed by a signal) and
+the seconds that it took. Forking spares importing torch for every kill. This process itself never goes backward, so that
+forks may. What is ordered is a function of this file, or `path/of/a/file.py:function`.
 """
 
 import hashlib
 import json
 import os
+import resource
+import runpy
 import signal
 import socket
+import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -60,9 +65,9 @@ def data(augment: bool = True, seed: int = 0) -> core.MultiTaskData:
     return core.MultiTaskData(TASKS, [both, far], held_out, augment=mirrored if augment else None)
 
 
-def build(tasks: dict[str, Task], plain: bool = False) -> core.SharedBackbone:
+def build(tasks: dict[str, Task], plain: bool = False, dropout: float = 0.2) -> core.SharedBackbone:
     """BatchNorm and dropout, unless `plain`."""
-    extra: list[nn.Module] = [] if plain else [nn.BatchNorm2d(4), nn.Dropout(0.2)]
+    extra: list[nn.Module] = [] if plain else [nn.BatchNorm2d(4), nn.Dropout(dropout)]
     backbone = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *extra, nn.Tanh())
 
     def head(channels: int, task: Task) -> nn.Module:
@@ -124,8 +129,9 @@ def phases(order: dict[str, Any]) -> dict[str, Any]:
 def ranks(order: dict[str, Any]) -> dict[str, Any]:
     """Plain SGD on a net without norms, and exact metrics: equal however many processes share a batch of 8."""
     active, part = run(order), data(augment=False)
-    config = core.Config(epochs=5, batch_size=8 // active.world, lr=0.1, optimizer=torch.optim.SGD)
-    result = core.fit(partial(build, plain=True), part, config, active, weigh=core.weighting.Uncertainty)
+    config = core.Config(epochs=20, batch_size=8 // active.world, lr=0.1, optimizer=torch.optim.SGD)
+    made = partial(build, plain=not order.get("norm"), dropout=0.0)
+    result = core.fit(made, part, config, active, weigh=core.weighting.Uncertainty)
     weights = [p.detach().double().flatten() for p in result.model.parameters()]
     return {
         "weights": torch.cat(weights).tolist(),
@@ -142,6 +148,33 @@ def norms(order: dict[str, Any]) -> dict[str, Any]:
     return {**phases(order), **fit({**order, "folder": order["folder"] + "/fit"})}
 
 
+def save(order: dict[str, Any]) -> dict[str, Any]:
+    """Save a result, and another in its place when there is no room (or only `room` bytes); what can be loaded then."""
+    disk, said = Path(order["disk"]), ""
+    results = [
+        core.fit(build, data(), core.Config(epochs=1, batch_size=4), core.Run(seed=s, progress=False)) for s in (0, 1)
+    ]
+    results[0].save(disk / "out")
+    files = {f: f.read_bytes() for f in sorted((disk / "out").rglob("*")) if f.is_file()}
+    fill(disk)
+    os.truncate(disk / "filler", (disk / "filler").stat().st_size - order["room"])
+    try:
+        results[1].save(disk / "out")
+    except core.StorageError as error:
+        said = str(error)
+    loaded = sha(core.load(disk / "out", build)) == sha(results[0].model)
+    same = files == {f: f.read_bytes() for f in sorted((disk / "out").rglob("*")) if f.is_file()}
+    (disk / "filler").unlink()
+    results[1].save(disk / "out")
+    again = sha(core.load(disk / "out", build)) == sha(results[1].model)
+    return {"said": said, "loaded": loaded, "same": same, "again": again}
+
+
+def shell(order: dict[str, Any]) -> dict[str, Any]:
+    """What a command says that sees the disks which this process sees."""
+    return {"said": subprocess.run(order["command"], check=True, capture_output=True, text=True).stdout}
+
+
 def run(order: dict[str, Any]) -> core.Run:
     """The run of an order; a checkpoint after every step unless it says otherwise."""
     seconds = order.get("checkpoint_seconds", 0)
@@ -152,6 +185,8 @@ def run(order: dict[str, Any]) -> core.Run:
 
 PLACES: dict[str, tuple[Any, str]] = {
     "losses": (phase.Phase, "losses"),
+    "room": (checkpoint.shutil, "disk_usage"),
+    "wait": (snapshots.ranks, "wait"),
     "write": (checkpoint, "save_file"),
     "seal": (snapshots, "seal"),
     "rename": (checkpoint.os, "rename"),
@@ -160,24 +195,54 @@ PLACES: dict[str, tuple[Any, str]] = {
 }
 
 
-def interrupt(place: str, count: int, number: int) -> None:
-    """Send this process a signal when a function is called for the `count`-th time."""
+def act(what: int | str, order: dict[str, Any]) -> None:
+    """Send this process a signal; or let it raise, let its files be short, fill the disk, wait for another's refusal."""
+    if what == "raise":
+        raise ValueError("This rank has had enough.")
+    if what == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    elif what == "fill":
+        fill(Path(order["disk"]))
+    elif what == "wait":
+        end = time.monotonic() + 60
+        while not list(Path(order["out"]).parent.glob("out.*.error")) and time.monotonic() < end:
+            time.sleep(0.01)
+    else:
+        os.kill(os.getpid(), int(what))
+
+
+def fill(disk: Path) -> None:
+    """Leave not one byte on a disk."""
+    with (disk / "filler").open("ab", buffering=0) as file:
+        for size in (4096, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                pass
+
+
+def interrupt(order: dict[str, Any], place: str, count: int, what: int | str) -> None:
+    """Do something when a function has been called for the `count`-th time, before the call or (`room`) after it."""
     owner, name = PLACES[place]
     original, calls = getattr(owner, name), [0]
 
     def called(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
-        if calls[0] == count:
-            os.kill(os.getpid(), number)
-        return original(*args, **kwargs)
+        if calls[0] == count and place != "room":
+            act(what, order)
+        found = original(*args, **kwargs)
+        if calls[0] == count and place == "room":
+            act(what, order)
+        return found
 
     setattr(owner, name, called)
 
 
 def obey(order: dict[str, Any], rank: int) -> None:
     """Do what is ordered and write what came out."""
-    if "at" in order:
-        interrupt(*order["at"])
+    if "at" in order and rank == order.get("rank", rank):
+        interrupt(order, *order["at"])
     steps, original = [0], phase.Phase.losses
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -186,9 +251,12 @@ def obey(order: dict[str, Any], rank: int) -> None:
 
     phase.Phase.losses = counted  # type: ignore[method-assign]
     what: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-        "fit": fit, "single": single, "phases": phases, "ranks": ranks, "norms": norms
+        "fit": fit, "single": single, "phases": phases, "ranks": ranks, "norms": norms,
+        "save": save, "shell": shell,
     }  # fmt: skip
-    found = {**what[order["what"]](order), "computed": steps[0]}
+    path, _, function = order["what"].rpartition(":")
+    ordered = runpy.run_path(path)[function] if path else what[function]
+    found = {**ordered(order), "computed": steps[0]}
     Path(f"{order['out']}.{rank}").write_text(json.dumps(found))
 
 
@@ -209,8 +277,11 @@ def forked(order: dict[str, Any], rank: int, world: int, port: int) -> int:
         status = int(str(stop.code))
     except KeyboardInterrupt:
         status = 130
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        Path(f"{order['out']}.{rank}.error").write_text(f"{type(error).__name__}: {error}")
+        if not order.get("fails"):
+            traceback.print_exc()
     os._exit(status)
 
 
@@ -227,9 +298,15 @@ def main() -> None:
     torch.optim.SGD([torch.zeros(1)], lr=1.0)  # the first optimizer imports half of torch: once here, not in each fork
     for line in sys.stdin:
         order = json.loads(line)
-        world, port = order.get("world", 1), free_port()
-        children = [forked(order, rank, world, port) for rank in range(world)]
-        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
+        start, port = time.monotonic(), free_port()
+        world, copies = order.get("world", 1), order.get("copies", 1)
+        children = [forked(order, place, world, port) for place in range(world * copies)]
+        if "after" in order:  # seconds, signal
+            time.sleep(order["after"][0])
+            for child in children:  # those that have ended are still there until they are waited for
+                os.kill(child, order["after"][1])
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps([statuses, time.monotonic() - start]), flush=True)
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     """The old text stays until the new one is complete."""
     path = tmp_path / "a.txt"
     checkpoint.write_text(path, "old")
-    monkeypatch.setattr(checkpoint, "_flush", lambda _: (_ for _ in ()).throw(OSError("stop")))
+    monkeypatch.setattr(checkpoint, "flush", lambda _: (_ for _ in ()).throw(OSError("stop")))
     with pytest.raises(OSError, match="stop"):
         checkpoint.write_text(path, "new")
     assert path.read_text() == "old"

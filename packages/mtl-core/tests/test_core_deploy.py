@@ -43,11 +43,11 @@ def run(*arguments: str) -> int:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of which the user's module is gone."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "mine.py").write_text(MINE, encoding="utf-8")
+    (folder / "deployed.py").write_text(MINE, encoding="utf-8")
     fast = ["--epochs", "1", "--batch-size", "4", "--device", "cpu", "--head-width", "8"]
-    options = ["--data", f"{folder / 'mine.py'}:data", "--backbone", "tiny", "--out", str(folder / "a")]
+    options = ["--data", f"{folder / 'deployed.py'}:data", "--backbone", "tiny", "--out", str(folder / "a")]
     assert run("fit", *options, *fast) == 0
-    options = ["--data", f"{folder / 'mine.py'}:words", "--backbone", f"{folder / 'mine.py'}:backbone"]
+    options = ["--data", f"{folder / 'deployed.py'}:words", "--backbone", f"{folder / 'deployed.py'}:backbone"]
     assert run("fit", *options, "--out", str(folder / "own"), "--no-dense", *fast) == 0
     return folder
 
@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.delitem(sys.modules, "deployed", raising=False)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -139,7 +139,7 @@ def test_a_folder_names_no_code_to_run(trained: Path, capsys: pytest.CaptureFixt
     """A backbone of the user's own is named again; then inputs that are no images work, too."""
     assert run("export", str(trained / "own"), "model.pt2") == 2
     assert "a folder names no code to run" in one_line(capsys)
-    own = f"{trained / 'mine.py'}:backbone"
+    own = f"{trained / 'deployed.py'}:backbone"
     assert run("export", str(trained / "own"), "model.pt2", "--backbone", own) == 0
     assert "input [batch, 3], outputs tall" in capsys.readouterr().out
     assert run("measure", str(trained / "own"), "--repeats", "2", "--backbone", own) == 0

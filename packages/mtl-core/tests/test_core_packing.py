@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtl_core.packing import INTEGERS, OVERHEAD, Packed, pack_tensor, unpack_tensor
+from mtl_core.packing import INTEGERS, OVERHEAD, Packed, most_elements, pack_tensor, unpack_tensor
 
 TYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool]
 
@@ -77,6 +77,7 @@ def test_any_tensor_comes_back_or_is_left_as_it_is(data: st.DataObject) -> None:
         (sparse(0.001), "index"),  # 4 positions of 4 bytes are less than 4000 bits
         (sparse(0.1), "mask"),
         (sparse(0.1) * torch.tensor([-1.0, 1.0]).repeat(2000), "signs"),
+        (torch.zeros(4000), "mask"),  # an index of no survivors would claim any size
         (sparse(1.0), None),
         (torch.zeros(10), None),
         (torch.zeros(0), None),
@@ -145,6 +146,17 @@ def test_what_does_not_belong_together_is_refused(tensor: Tensor, change: dict[s
     facts = dataclasses.replace(packed[0], **change.get("facts", {}))
     with pytest.raises(ValueError, match=message):
         unpack_tensor(facts, packed[1] | change.get("parts", {}), (4000,))
+
+
+def test_a_claim_is_bounded_by_the_bytes_that_make_it() -> None:
+    """Eight elements for a byte of a mask; of an index so many for a survivor that what is packed so stays below."""
+    sparsest = torch.zeros(4096)
+    sparsest[7] = 1.0
+    for tensor, most in ((MASK, 4000), (INDEX, 4 * 4096), (SIGNS, 4000), (sparsest, 4096)):
+        packed = pack_tensor(tensor)
+        assert packed is not None
+        assert most_elements(*packed) == most >= tensor.numel()
+    assert pack_tensor(torch.cat([sparsest, torch.zeros(1)]))[0].form == "mask"  # type: ignore[index]
 
 
 def test_bits_past_the_last_element_are_refused() -> None:

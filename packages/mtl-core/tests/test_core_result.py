@@ -139,6 +139,29 @@ def test_what_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
         load(tmp_path / "nowhere", shared)
 
 
+def test_weights_and_structure_of_two_savings_are_not_mixed(tmp_path: Path) -> None:
+    """The structure knows the checksum of its weights."""
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        (tmp_path / name).mkdir()
+        save_model(shared(TASKS), tmp_path / name)
+    (tmp_path / "a" / "model.safetensors").replace(tmp_path / "b" / "model.safetensors")
+    with pytest.raises(StorageError, match=r"model.safetensors` is damaged: its checksum is not the one in `structure"):
+        load(tmp_path / "b", shared)
+
+
+def test_more_channels_than_weights_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    """Whoever changes a number in the structure makes no head of gigabytes."""
+    save_model(shared(TASKS), tmp_path)
+    stored = json.loads((tmp_path / "structure.json").read_text())
+    stored["tasks"]["kind"][0] = 2**40
+    (tmp_path / "structure.json").write_text(json.dumps(stored))
+    with pytest.raises(
+        StorageError, match=r"structure.json` does not fit .*must give the channels of `kind`.*Got 1099"
+    ):
+        load(tmp_path, shared)
+
+
 def test_the_tasks_of_a_loaded_model_have_no_loss(tmp_path: Path) -> None:
     """Unless they are given."""
     save_model(shared(TASKS), tmp_path)

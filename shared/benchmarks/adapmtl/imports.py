@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from pairs import spread
+from pairs import Figures
 
 TORCH = [sys.executable, "-c", "import torch"]
 CASES = {
@@ -18,13 +18,14 @@ REPEATS = 7
 
 
 def main() -> None:
+    figures = Figures(__file__)
     for name, command in CASES.items():
         beyond = []
         for repeat in range(REPEATS + 1):
             base, whole = run(TORCH), run(command)
             if repeat:  # the first fills the caches
                 beyond.append(whole - base)
-        print(f"{name}, beyond import torch: {spread(beyond, ' s', 2)}", flush=True)
+        figures.add(f"`{name}` beyond `import torch`", beyond, "s")
 
 
 def run(command: list[str]) -> float:

@@ -7,12 +7,11 @@ AdapMTL step, as `fit` solves it every ten steps.
     nox -s bench -- adapmtl
 """
 
-import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
-from pairs import spread, work
+from pairs import Figures, work
 from torch import nn
 
 import adapmtl
@@ -28,15 +27,14 @@ NAMES = ("a", "b", "c")
 
 def main() -> None:
     torch.set_num_threads(1)
+    figures = Figures(__file__)
     for pixels, batch, repeats in ((64, 16, 30), (128, 64, 7)):
-        ratios, solve = measure(pixels, batch, repeats)
-        print(
-            f"AdapMTL's step / plain, {pixels} px, batch {batch}: {spread(ratios)}; the level solved in {1e3 * solve:.0f} ms",
-            flush=True,
-        )
+        ratios, solutions = measure(pixels, batch, repeats)
+        figures.add(f"training step / plain step, {pixels} px, batch {batch}", ratios)
+    figures.add("the common level solved, every ten steps (counted above)", [1e3 * s for s in solutions], "ms", 0)
 
 
-def measure(pixels: int, batch_size: int, repeats: int, warm: int = 2) -> tuple[list[float], float]:
+def measure(pixels: int, batch_size: int, repeats: int, warm: int = 2) -> tuple[list[float], list[float]]:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2 * batch_size, 3, pixels, pixels, generator=generator)
     labels = {name: torch.randint(0, 10, (len(images),), generator=generator) for name in NAMES}
@@ -59,7 +57,7 @@ def measure(pixels: int, batch_size: int, repeats: int, warm: int = 2) -> tuple[
             solutions.append(work(lambda: model.level(0.8)))
             if repeat >= warm:
                 ratios.append((ours + solutions[-1] / 10) / before)
-    return ratios, statistics.median(solutions)
+    return ratios, solutions
 
 
 def start(

@@ -7,7 +7,7 @@ By hand: index the images, forward, three cross-entropies, their sum, backward, 
 """
 
 import torch
-from pairs import compare, spread
+from pairs import Figures, compare
 from torch.nn import functional as F
 
 from mtl_core import MultiTaskData, Run, SharedBackbone, backbones, heads, weighting
@@ -19,10 +19,9 @@ NAMES = ("a", "b", "c")
 
 def main() -> None:
     torch.set_num_threads(1)
+    figures = Figures(__file__)
     for pixels, batch, repeats in ((64, 16, 30), (128, 64, 7)):
-        print(
-            f"Run's loop / by hand, {pixels} px, batch {batch}: {spread(measure(pixels, batch, repeats))}", flush=True
-        )
+        figures.add(f"`Run`'s loop / a loop by hand, {pixels} px, batch {batch}", measure(pixels, batch, repeats))
 
 
 def measure(pixels: int, batch_size: int, repeats: int) -> list[float]:

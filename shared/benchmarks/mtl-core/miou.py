@@ -7,11 +7,11 @@ on the number of classes and on the size of the batch, because torchmetrics writ
     nox -s bench -- mtl-core
 """
 
-import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from pairs import Figures
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.segmentation import MeanIoU
 
@@ -29,8 +29,8 @@ def seconds(function: Callable[[], object], calls: int = 1) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def compare(classes: int, shape: tuple[int, int, int], repeats: int) -> None:
-    """Print the ratio (median and quartiles), the times, and the difference to torchmetrics' Jaccard index."""
+def compare(figures: Figures, classes: int, shape: tuple[int, int, int], repeats: int) -> None:
+    """The ratio of the updates, and the ratio with the step from logits to labels on both sides."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(shape[0], classes, *shape[1:], generator=generator)
     target = torch.randint(0, classes, shape, generator=generator)
@@ -44,22 +44,16 @@ def compare(classes: int, shape: tuple[int, int, int], repeats: int) -> None:
         return confusion_matrix(labels, target, classes)
 
     theirs(), ours()  # warm
-    pairs = [(seconds(theirs), seconds(ours, calls=5)) for _ in range(repeats)]
-    ratios = [slow / fast for slow, fast in pairs]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    slow, fast = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
-    print(f"{classes} classes, batch {'x'.join(map(str, shape))}, {repeats} repeats")
-    print(
-        f"  torchmetrics MeanIoU / ours    {median:.0f} x (quartiles {low:.0f} to {high:.0f}; {slow:.1f} / {fast:.2f} ms)"
-    )
-
-    argmax, largest = (
-        1e3 * statistics.median(seconds(function) for _ in range(5))
-        for function in (lambda: logits.argmax(dim=1), lambda: logits.max(dim=1).indices)
-    )
-    print(f"  labels from logits             argmax {argmax:.1f} ms, ours {largest:.1f} ms")
-    print(f"  both together                  {(slow + argmax) / (fast + largest):.1f} x")
-    print(f"  |mIoU - Jaccard index|         {difference(classes, shape):.1e} at most")
+    updates, wholes = [], []
+    for _ in range(repeats):
+        slow, fast = seconds(theirs), seconds(ours, calls=5)
+        argmax, largest = seconds(lambda: logits.argmax(dim=1)), seconds(lambda: logits.max(dim=1).indices)
+        updates.append(slow / fast)
+        wholes.append((slow + argmax) / (fast + largest))
+    case = f"{classes} classes, {'×'.join(map(str, shape))}"
+    figures.add(f"torchmetrics' `MeanIoU` / our update, {case}", updates, "×", 0)
+    figures.add(f"the same with the step from logits to labels, {case}", wholes, "×", 1)
+    print(f"  |mIoU - Jaccard index| {difference(classes, shape):.1e} at most")
 
 
 def difference(classes: int, shape: tuple[int, int, int], seeds: int = 3) -> float:
@@ -82,8 +76,9 @@ def difference(classes: int, shape: tuple[int, int, int], seeds: int = 3) -> flo
 def main() -> None:
     """Run the comparison for each case."""
     torch.set_num_threads(1)
+    figures = Figures(__file__)
     for case in CASES:
-        compare(*case)
+        compare(figures, *case)
 
 
 if __name__ == "__main__":

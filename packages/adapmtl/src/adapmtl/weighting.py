@@ -238,7 +238,7 @@ def weighted_sum(losses: Mapping[str, Tensor], present: list[str], weights: Mapp
 def restore(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Copy stored tensors into these, after a check of their shapes."""
     for name, tensor in own.items():
-        if tensor.shape != state[name].shape:
+        if tensor.shape != state[name].shape or tensor.dtype != state[name].dtype:
             raise ValueError(
                 f"`state` must be of the same tasks and window. Got `{name}` of shape {tuple(state[name].shape)}, "
                 f"not {tuple(tensor.shape)}."

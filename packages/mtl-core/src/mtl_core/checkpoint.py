@@ -11,7 +11,8 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def write_part(folder: Path, name: str, state: Any) -> None:
                 "Make room and give the same command again: it continues from the last checkpoint."
             )
         save_file(tensors, folder / f"{name}.safetensors")
-        _flush(folder / f"{name}.safetensors")
+        flush(folder / f"{name}.safetensors")
         write_text(folder / f"{name}.json", text)
     except StorageError:
         clear(folder.parent)
@@ -130,7 +131,7 @@ def seal(folder: Path, final: Path, facts: Mapping[str, Any]) -> None:
         if final.exists():
             shutil.rmtree(final)
         os.rename(folder, final)
-        _flush(final.parent)
+        flush(final.parent)
     except OSError as error:
         clear(final.parent)
         raise StorageError(
@@ -156,16 +157,24 @@ def forget(folder: Path, keep: int) -> None:
 def clear(folder: Path) -> None:
     """Delete what an interrupted writing left."""
     for left in folder.glob(".writing-*"):
+        if left.is_symlink():  # it would be written to, wherever it leads
+            left.unlink(missing_ok=True)
         shutil.rmtree(left, ignore_errors=True)
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: Path, parts: Sequence[str] = ()) -> dict[str, Any]:
     """Check a checkpoint against its manifest and return the manifest.
+
+    Args:
+        folder: The checkpoint.
+        parts: Writers whose files it must have.
 
     Raises:
         StorageError: If a file is missing, damaged, or of a newer format.
     """
-    advice = f"Delete the folder `{folder}` to continue from the checkpoint before it (or start again)."
+    advice = _advice(folder)
+    if folder.is_symlink():
+        raise StorageError(f"`{folder}` is a link, which is not followed. {advice}")
     try:
         manifest = read_json(folder / "manifest.json")
     except StorageError as error:
@@ -177,11 +186,15 @@ def verify(folder: Path) -> dict[str, Any]:
             f"`{folder}` has checkpoint format {manifest.get('format')!r}; this version of mtl-core reads {FORMAT}. "
             "Use the version that wrote it."
         )
-    for name, facts in manifest["files"].items():
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise StorageError(f"`{path}` is missing from the checkpoint. {advice}")
-        if path.stat().st_size != facts.get("bytes") or sha256(path) != facts.get("sha256"):
+    needed = [f"{part}.{kind}" for part in parts for kind in ("json", "safetensors")]
+    for name in dict.fromkeys([*needed, *manifest["files"]]):
+        path, facts = folder / name, manifest["files"].get(name)
+        if Path(name).name != name or not _is_file(path):
+            raise StorageError(f"`{path}` is missing from the checkpoint, or no file. {advice}")
+        if not isinstance(facts, dict) or (path.stat().st_size, sha256(path)) != (
+            facts.get("bytes"),
+            facts.get("sha256"),
+        ):
             raise StorageError(f"`{path}` is damaged: size or checksum differ from the manifest. {advice}")
     return manifest
 
@@ -192,7 +205,13 @@ def read_part(folder: Path, name: str) -> Any:
     Raises:
         StorageError: If it is not there or not readable.
     """
-    return unpack(read_json(folder / f"{name}.json"), read_tensors(folder / f"{name}.safetensors"))
+    path = folder / f"{name}.json"
+    try:
+        return unpack(read_json(path), read_tensors(path.with_suffix(".safetensors")))
+    except StorageError as error:
+        raise StorageError(f"{error} {_advice(folder)}") from error
+    except Exception as error:  # anything may stand where `pack` has written something
+        raise StorageError(f"`{path}` is not a checkpoint's ({type(error).__name__}). {_advice(folder)}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -201,10 +220,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         StorageError: If it is missing or damaged.
     """
+    _check_file(path)
     try:
         return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise StorageError(f"`{path}` cannot be read: {error}.") from error
+    except Exception as error:  # a header may claim anything, and the library raises what it likes
+        raise StorageError(f"`{path}` cannot be read: {_short(error)}.") from error
 
 
 def read_json(path: Path) -> Any:
@@ -213,17 +233,19 @@ def read_json(path: Path) -> Any:
     Raises:
         StorageError: If it is missing or damaged.
     """
+    _check_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"`{path}` cannot be read: {error}.") from error
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise StorageError(f"`{path}` cannot be read: {_short(error)}.") from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, and flush it."""
     temporary = path.with_name(f".{path.name}.writing")
+    temporary.unlink(missing_ok=True)  # were it a link, the text would go elsewhere
     temporary.write_text(text, encoding="utf-8")
-    _flush(temporary)
+    flush(temporary)
     os.replace(temporary, path)
 
 
@@ -233,13 +255,36 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is an ordinary file, and no link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):  # not there; or no name that a file could have
+        return False
+
+
+def _check_file(path: Path) -> None:
+    if not _is_file(path):
+        what = "it is a link, a folder or a device; put a file there" if os.path.lexists(path) else "it is not there"
+        raise StorageError(f"`{path}` cannot be read: {what}.")
+
+
+def _advice(folder: Path) -> str:
+    return f"Delete the folder `{folder}` to continue from the checkpoint before it (or start again)."
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def _own(tensor: Tensor) -> Tensor:
     """The tensor on the CPU in storage of its own: safetensors refuses memory that two tensors share."""
     flat = tensor.cpu().contiguous()
     return flat if flat.untyped_storage().nbytes() == flat.numel() * flat.element_size() else flat.clone()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -27,8 +27,11 @@ def check(folder: Path, mine: dict[str, Any], *, writes: bool) -> None:
     mine = json.loads(json.dumps(mine))
     path = folder / "fingerprint.json"
     if path.exists():
-        stored = checkpoint.read_json(path)
-        different = _differences(stored if isinstance(stored, dict) else {}, mine)
+        try:
+            stored = checkpoint.read_json(path)
+            different = _differences(stored if isinstance(stored, dict) else {}, mine)
+        except (StorageError, RecursionError) as error:
+            raise StorageError(f"`{path}` cannot be used ({error}). Delete `{folder}` to start it again.") from error
         if different:
             more = f"; and {len(different) - 6} more" if len(different) > 6 else ""
             raise StorageError(

@@ -17,6 +17,7 @@ from mtl_core.fingerprint import function_name
 from mtl_core.model import TaskGroups
 from mtl_core.result import Result
 from mtl_core.run import Run, begin
+from mtl_core.stored import check_module
 
 Weighting: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, int]], Tensor]
 """`weighting(losses, labelled) -> loss`."""
@@ -142,7 +143,7 @@ def fit_single_tasks(build: Build, data: MultiTaskData, config: Config | None = 
     check_names("tasks", data.tasks, "head", "stem")  # before the training, not after it
     build = Builder(build)
     results = top.spread(list(data.tasks), lambda name, child: fit(build, data.select([name]), config, child))
-    model = TaskGroups({name: result.model for name, result in results.items()})
+    model = TaskGroups({name: result.model for name, result in results.items()}).eval()
     phases = {name: result.report.phases["train"] for name, result in results.items()}
     first = next(iter(results.values()))
     return Result(model, first.report.extended(**top.context, phases=phases))
@@ -168,4 +169,7 @@ class _Best:
         return {"loss": self._loss, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._loss, self._weights = state["loss"], state["weights"]
+        loss, weights = float(state["loss"]), dict(state["weights"])
+        if weights:
+            check_module(weights, self._model, "weights")
+        self._loss, self._weights = loss, weights

@@ -54,6 +54,13 @@ class History:
         return {"sums": self._sums, "curves": curves}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self._sums = state["sums"]
-        self.curves = {name: values.tolist() for name, values in state["curves"].items()}
+        """Go on from a `state_dict`.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        sums = {task: [[float(s), int(n)] for s, n in epochs] for task, epochs in state["sums"].items()}
+        curves = {name: values.tolist() for name, values in state["curves"].items()}
+        if any(values.dtype != torch.float64 or values.ndim != 1 for values in state["curves"].values()):
+            raise ValueError("`curves` must be one row of float64 each")
+        self._sums, self.curves = sums, curves

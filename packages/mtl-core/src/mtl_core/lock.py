@@ -22,7 +22,7 @@ class FolderLock:
             import fcntl  # POSIX only; elsewhere there is no lock
 
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except ImportError:
             return
         except OSError as error:

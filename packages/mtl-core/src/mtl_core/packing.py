@@ -22,6 +22,9 @@ from torch import Tensor
 OVERHEAD = 256
 """Bytes that names and facts of a packed tensor take in a file: what saves less is not packed."""
 
+ELEMENTS = 4096
+"""Elements for each survivor, at most, in the form `index`: so what a file claims is bounded by its size."""
+
 SIGNED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PARTS = {"index": ("values", "index"), "mask": ("values", "mask"), "signs": ("values", "mask", "signs")}
@@ -62,7 +65,9 @@ def pack_tensor(tensor: Tensor) -> tuple[Packed, dict[str, Tensor]] | None:
     survivors = int(stays.sum())
     place = torch.int32 if number <= 2**31 else torch.int64
     bits = -(-number // 8)
-    sizes = {"index": survivors * (size + place.itemsize), "mask": survivors * size + bits}
+    sizes = {"mask": survivors * size + bits}
+    if number <= ELEMENTS * survivors:
+        sizes["index"] = survivors * (size + place.itemsize)
     if flat.dtype in SIGNED:
         stays_signed = flat != 0
         survivors_signed = int(stays_signed.sum())
@@ -109,6 +114,11 @@ def unpack_tensor(facts: Packed, parts: Mapping[str, Tensor], shape: tuple[int, 
         negative = _from_bits(parts["signs"], number - len(values))
         flat[~stays] = torch.where(negative, -0.0, 0.0).to(values.dtype)
     return flat.reshape(shape)
+
+
+def most_elements(facts: Packed, parts: Mapping[str, Tensor]) -> int:
+    """How many elements a tensor of such parts can have: found out before anything is made of them."""
+    return ELEMENTS * len(parts["values"]) if facts.form == "index" else 8 * len(parts["mask"])
 
 
 def type_name(dtype: torch.dtype) -> str:

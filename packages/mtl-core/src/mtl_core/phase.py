@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from mtl_core import ranks
+from mtl_core import ranks, stored
 from mtl_core.checkpoint import StorageError
 from mtl_core.components import chosen, prepared
 from mtl_core.data import Batch, Split
@@ -226,21 +226,22 @@ class Phase:
         found = self._stored.last()
         if found is None:
             return
-        shared, mine = found
+        folder, shared, mine = found
         try:
-            self._model.load_state_dict(shared["model"])
-            self._optimizer.load_state_dict(shared["optimizer"])
+            stored.check(shared, folder, self._model, self._optimizer, self._state)
+            set_random_state(mine["random"])
+            self._history.load_state_dict(shared["history"])
+            self._stepper.load_state_dict(shared["scaler"], folder)
             for item, state in zip(self._state, shared["state"], strict=True):
                 item.load_state_dict(state)
-            self._stepper.load_state_dict(shared["scaler"])
-            self._history.load_state_dict(shared["history"])
-            self._step, self._seconds, self.finished = shared["step"], shared["seconds"], shared["finished"]
-            set_random_state(mine["random"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            self._optimizer.load_state_dict(shared["optimizer"])
+            self._model.load_state_dict(shared["model"])  # last: what does not fit leaves the model as it was
+        except Exception as error:  # whoever is given a foreign state raises what it likes
             raise StorageError(
-                f"A checkpoint in `{self._stored.folder}` does not fit this phase: {' '.join(str(error).split())[:300]}. "
-                "Delete the folder of the phase to start it again."
+                f"`{folder}` does not fit this phase: {' '.join(str(error).split())[:300] or type(error).__name__}. "
+                f"Delete the folder of the phase, `{self._stored.folder}`, to start it again."
             ) from error
+        self._step, self._seconds, self.finished = shared["step"], shared["seconds"], shared["finished"]
 
     def _save(self) -> None:
         self._saved = time.monotonic()

@@ -12,12 +12,34 @@ from torch import Tensor
 _alone: ContextVar[bool] = ContextVar("_alone", default=False)
 
 
+class RankLostError(ConnectionError):
+    """Another process of this training has ended, so this one cannot go on; the message says what to do."""
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within it this process waits for the others.
+
+    Raises:
+        RankLostError: If one of them has gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch has no type of its own for it: gloo's are plain, the others subclasses
+        said = " ".join(str(error).split())[:200]
+        raise RankLostError(
+            f"Another process of this training has gone ({said}). See what it said last, and give the same command "
+            "again: it continues from the last checkpoint."
+        ) from error
+
+
 def connect() -> tuple[int, int]:
     """Join the other processes if `torchrun` started this one; give (rank, number of ranks)."""
     if _alone.get() or not dist.is_available():
         return 0, 1
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        with together():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
@@ -39,14 +61,16 @@ def device_index() -> int:
 def total(tensor: Tensor, world: int) -> Tensor:
     """The sum over ranks, in place."""
     if world > 1:
-        dist.all_reduce(tensor)
+        with together():
+            dist.all_reduce(tensor)
     return tensor
 
 
 def largest(tensor: Tensor, world: int) -> Tensor:
     """The largest value over ranks, element by element, in place."""
     if world > 1:
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        with together():
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor
 
 
@@ -57,7 +81,8 @@ def copy_first(tensors: Sequence[Tensor], world: int) -> None:
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         same = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in same])
-        dist.broadcast(flat, 0)
+        with together():
+            dist.broadcast(flat, 0)
         for tensor, part in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
 
@@ -81,7 +106,8 @@ def average_gradients(parameters: Sequence[Tensor], world: int) -> None:
 def wait(world: int) -> None:
     """Wait for all ranks."""
     if world > 1:
-        dist.barrier()
+        with together():
+            dist.barrier()
 
 
 def gather(tensor: Tensor, world: int) -> Sequence[Tensor]:
@@ -95,5 +121,6 @@ def gather(tensor: Tensor, world: int) -> Sequence[Tensor]:
     padded = torch.zeros((longest, *tensor.shape[1:]), dtype=tensor.dtype)
     padded[: len(tensor)] = tensor
     parts = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(parts, padded)
+    with together():
+        dist.all_gather(parts, padded)
     return [part[:length] for part, length in zip(parts, lengths.tolist(), strict=True)]

@@ -8,6 +8,7 @@ a model uses twice are stored once, with the alias named; equal weights give equ
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl_core import storage
-from mtl_core.checkpoint import FORMAT, StorageError, read_json, write_text
+from mtl_core.checkpoint import FORMAT, StorageError, clear, flush, read_json, sha256, write_text
 from mtl_core.components import Build, known_tasks, structure_of, tasks_of
 from mtl_core.model import rebuild
 from mtl_core.task import Task
+
+MODEL, STRUCTURE = "model.safetensors", "structure.json"
 
 Plots: TypeAlias = Sequence[Callable[["Report"], Any]]
 """Functions `report -> matplotlib figure`; name and first docstring line are file name and caption."""
@@ -99,7 +102,7 @@ class Result:
         return replace(self, report=self.report.extended(**values), samples=samples or self.samples)
 
     def save(self, folder: str | Path) -> None:
-        """Write model, structure, report, pages and plots; files that are there are replaced.
+        """Write model, structure, report, pages and plots; files that are there are replaced once all new ones are written.
 
         Args:
             folder: Made where it is missing.
@@ -109,14 +112,13 @@ class Result:
         """
         from mtl_core.report import write_report
 
-        folder = Path(folder)
-        with _writing_to(folder):
-            save_model(self.model, folder, self.report.get("tasks"))
+        with _written(Path(folder)) as made:
+            save_model(self.model, made, self.report.get("tasks"))
             if self.samples:
                 samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
-                _write_tensors(folder / "samples.safetensors", samples)
-            write_text(folder / "report.json", self.report.to_json())
-            write_report(folder, self.plots)
+                _write_tensors(made / "samples.safetensors", samples)
+            write_text(made / "report.json", self.report.to_json())
+            write_report(made, self.plots)
 
 
 def save(model: nn.Module, folder: str | Path) -> None:
@@ -143,9 +145,8 @@ def save(model: nn.Module, folder: str | Path) -> None:
         >>> torch.equal(again(torch.ones(1, 4))["tall"], model(torch.ones(1, 4))["tall"])
         True
     """
-    folder = Path(folder)
-    with _writing_to(folder):
-        save_model(model, folder)
+    with _written(Path(folder)) as made:
+        save_model(model, made)
 
 
 def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -156,9 +157,9 @@ def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]
         folder: Where to.
         tasks: Channels and `dense` by task, for a model that does not know its tasks itself.
     """
-    _write_tensors(folder / "model.safetensors", *storage.pack(*storage.distinct(model)))
-    structure = {"format": FORMAT, "tasks": _heads(model, tasks or {}), "structure": structure_of(model)}
-    write_text(folder / "structure.json", json.dumps(structure, indent=1))
+    _write_tensors(folder / MODEL, *storage.pack(*storage.distinct(model)))
+    facts = {"tasks": _heads(model, tasks or {}), "structure": structure_of(model), "sha256": sha256(folder / MODEL)}
+    write_text(folder / STRUCTURE, json.dumps({"format": FORMAT, **facts}, indent=1))
 
 
 def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = None) -> nn.Module:
@@ -176,34 +177,37 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
         StorageError: If a file is missing or damaged, of a newer format, or does not fit what `build` makes.
     """
     folder = Path(folder)
-    stored = read_json(folder / "structure.json")
+    stored = read_json(folder / STRUCTURE)
     if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(stored.get("tasks"), dict):
-        raise StorageError(
-            f"`{folder / 'structure.json'}` is not of format {FORMAT}, which this version of mtl-core reads."
-        )
-    file = storage.read(folder / "model.safetensors")
+        raise StorageError(f"`{folder / STRUCTURE}` is not of format {FORMAT}, which this version of mtl-core reads.")
+    path = folder / MODEL
+    file = storage.read(path)
+    if sha256(path) != stored.get("sha256"):
+        raise StorageError(f"`{path}` is damaged: its checksum is not the one in `{STRUCTURE}`. Save the result again.")
+    part = folder / STRUCTURE
     try:
-        known = dict(tasks or {})
-        wanted = {n: known.get(n) or Task(n, c, _no_loss, dense=d) for n, (c, d) in stored["tasks"].items()}
+        known, most = dict(tasks or {}), file.dimensions
+        wanted = {n: known.get(n) or _stored_task(n, most, *facts) for n, facts in stored["tasks"].items()}
         model = rebuild(stored["structure"], build, wanted)
+        part = path
         storage.fill(model, file)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except StorageError:
+        raise
+    except Exception as error:  # whoever is given a foreign structure raises what it likes
         raise StorageError(
-            f"`{folder}` does not fit what `build` makes: {' '.join(str(error).split())[:300]} "
+            f"`{part}` does not fit what `build` makes: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()
 
 
-@contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except StorageError:
-        raise
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
+def _stored_task(name: str, most: int, channels: Any, dense: Any) -> Task:
+    """A task without a loss; a head with more channels than the stored weights could have would only fill the memory."""
+    if not isinstance(channels, int) or not isinstance(dense, bool) or channels > most:
+        raise ValueError(
+            f"`tasks` must give the channels of `{name}` and whether it is dense. Got {channels!r}, {dense!r}"
+        )
+    return Task(name, channels, _no_loss, dense=dense)
 
 
 def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -211,10 +215,37 @@ def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, An
     return {name: known.get(name) or list(tasks.get(name, [1, False]))[:2] for name in tasks_of(model)}
 
 
+@contextmanager
+def _written(folder: Path) -> Iterator[Path]:
+    """A place for new files, which replace those of the folder when all of them are there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        clear(folder)
+        made = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            yield made
+            _move(made, folder)
+        finally:
+            clear(folder)
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Put new files in the place of old ones; the model's two last, and one right after the other."""
+    files = [path.relative_to(made) for path in sorted(made.rglob("*")) if path.is_file()]
+    for path in sorted(files, key=lambda path: path.name in (MODEL, STRUCTURE)):
+        (folder / path).parent.mkdir(exist_ok=True)
+        os.replace(made / path, folder / path)
+
+
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     temporary = path.with_name(f".{path.name}.writing")
     try:
         save_file(dict(tensors), temporary, metadata=metadata)
+        flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -19,8 +19,8 @@ class Snapshots:
     def __init__(self, folder: Path, rank: int, world: int) -> None:
         self.folder, self._rank, self._world = folder, rank, world
 
-    def last(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """What the last checkpoint holds for all ranks and for this one; None where there is none.
+    def last(self) -> tuple[Path, Any, Any] | None:
+        """The last checkpoint, and what it holds for all ranks and for this one; None where there is none.
 
         Raises:
             StorageError: If it is damaged, or of a newer format.
@@ -31,8 +31,9 @@ class Snapshots:
         found = checkpoints(self.folder)
         if not found:
             return None
-        verify(found[-1])
-        return read_part(found[-1], "shared"), read_part(found[-1], f"rank-{self._rank}")
+        mine = f"rank-{self._rank}"
+        verify(found[-1], ["shared", mine])
+        return found[-1], read_part(found[-1], "shared"), read_part(found[-1], mine)
 
     def save(self, step: int, shared: dict[str, Any], mine: dict[str, Any], *, keep: int) -> None:
         """Write a checkpoint and delete older ones.

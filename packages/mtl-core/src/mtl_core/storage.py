@@ -6,6 +6,7 @@ Other tensors stand in the file as they are, for any reader of safetensors.
 """
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mtl_core.checkpoint import StorageError
-from mtl_core.packing import PARTS, Packed, pack_tensor, type_name, unpack_tensor
+from mtl_core.packing import PARTS, Packed, most_elements, pack_tensor, unpack_tensor
+from mtl_core.stored import check_module
 
 FORMAT = 2
 """Of model files. Format 1 held every tensor whole, and the aliases alone as metadata; it is read, too."""
@@ -41,6 +43,28 @@ class Stored:
     packed: dict[str, Packed]
     tensors: dict[str, Tensor]
 
+    @property
+    def dimensions(self) -> int:
+        """The sum of all tensors' sizes: no dimension of the model is larger."""
+        return sum(sum(t.shape) for t in self.tensors.values()) + sum(
+            sum(facts.shape) for facts in self.packed.values()
+        )
+
+    def parts(self, name: str) -> dict[str, Tensor]:
+        """The parts of a packed tensor.
+
+        Raises:
+            ValueError: If one is missing, or they cannot be parts of so large a tensor.
+        """
+        facts = self.packed[name]
+        missing = [key for key in PARTS[facts.form] if _part(name, key) not in self.tensors]
+        if missing or name in self.tensors:
+            raise ValueError(f"`{_part(name, missing[0])}` is missing" if missing else f"`{name}` is there twice")
+        parts = {key: self.tensors[_part(name, key)] for key in PARTS[facts.form]}
+        if any(part.ndim != 1 for part in parts.values()) or math.prod(facts.shape) > most_elements(facts, parts):
+            raise ValueError(f"`{name}` cannot have the shape {list(facts.shape)}")
+        return parts
+
     def unpacked(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """All tensors by name, aliases included.
 
@@ -48,20 +72,16 @@ class Stored:
             shapes: Shapes of the model's tensors: a packed one of another shape is refused before it is made.
 
         Raises:
-            StorageError: If parts are missing, or do not belong together.
+            StorageError: If parts do not belong together.
         """
-        found = dict(self.tensors)
+        packed = {_part(name, key) for name, facts in self.packed.items() for key in PARTS[facts.form]}
+        found = {name: tensor for name, tensor in self.tensors.items() if name not in packed}
         try:
             for name, facts in self.packed.items():
-                keys = {key: _part(name, key) for key in PARTS[facts.form]}
-                missing = [key for key in keys.values() if key not in found]
-                if missing or name in found or name not in shapes:
-                    raise ValueError(
-                        f"`{missing[0]}` is missing" if missing else f"`{name}` is not to be there, or twice"
-                    )
                 try:
-                    parts = {key: found.pop(stored) for key, stored in keys.items()}
-                    found[name] = unpack_tensor(facts, parts, shapes[name])
+                    if name not in shapes:
+                        raise ValueError("the model has none")
+                    found[name] = unpack_tensor(facts, self.parts(name), shapes[name])
                 except ValueError as error:
                     raise ValueError(f"of `{name}`, {error}") from error
             for alias, name in self.aliases.items():
@@ -132,33 +152,31 @@ def read(path: Path) -> Stored:
     """
     try:
         aliases, packed = _facts(_metadata(path))
-        return Stored(path, aliases, packed, load_file(path))
+        file = Stored(path, aliases, packed, load_file(path))
+        for name in packed:
+            file.parts(name)
+        return file
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise StorageError(f"`{path}` cannot be read: {error}. Save the model again.") from error
 
 
 def fill(model: nn.Module, file: Stored) -> None:
-    """Give a model the tensors of a file, bit by bit: it takes their types, too.
+    """Give a model the tensors of a file, bit by bit.
 
     Args:
-        model: Its floating-point parameters and buffers get the types of those in the file.
+        model: Takes the type of the file's floating-point tensors, if they have one in common.
         file: Holds exactly the tensors of its state.
 
     Raises:
         StorageError: If packed parts do not belong together.
-        ValueError: If a tensor is of another kind: numbers with a point for ones without, or the other way round.
-        RuntimeError: If a name or shape is not the model's.
+        ValueError: If a name, shape or type is not the model's.
     """
-    own = {name: t for name, t in model.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
-    tensors = file.unpacked({name: tuple(t.shape) for name, t in own.items()})
-    floating = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
-    model.to(floating)  # so that what the file does not hold, as constants, goes along
-    for name, tensor in tensors.items():
-        mine = own.get(name)
-        if mine is not None and mine.dtype != tensor.dtype:
-            if not (mine.is_floating_point() and tensor.is_floating_point()):
-                raise ValueError(f"`{name}` is {type_name(tensor.dtype)} and must be {type_name(mine.dtype)}.")
-            mine.data = mine.data.to(tensor.dtype)
+    own = {name: tuple(t.shape) for name, t in model.state_dict().items() if isinstance(t, Tensor)}
+    tensors = file.unpacked(own)
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1:
+        model.to(dtypes.pop())  # a float64 model stays one
+    check_module(tensors, model, "weights")
     model.load_state_dict(tensors)
 
 

@@ -52,7 +52,7 @@ def command_line(
             if sys.flags.dev_mode:
                 raise
             print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-            return 1 if isinstance(error, (StorageError, FloatingPointError)) else 2
+            return 1 if isinstance(error, (StorageError, FloatingPointError, ConnectionError)) else 2
         return 0
 
     return main

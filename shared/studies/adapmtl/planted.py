@@ -1,12 +1,13 @@
 """A planted truth: the same ten-class task three times, with heads of width 512, 128 and 32, held at 85 % zeros overall.
 
-The wide head has most to spare. The line printed for each seed says whether the order was found: the wider, the sparser.
-
-    python shared/studies/adapmtl_planted.py
+The wide head has most to spare, so the wider a head, the sparser it should end.
 """
 
+from pathlib import Path
+
 import torch
-from rows import Rows
+from rows import Rows, mean_and_deviation
+from study import Study
 from torch import nn
 
 import adapmtl
@@ -48,30 +49,31 @@ class ThreeTimes:
         return inputs[0], {name: target[0] for name, target in targets.items()}
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    rows = Rows("adapmtl", "planted", ("seed",))
+def train(folder: Path, *, seed: int, epochs: int = 12) -> dict[str, float]:
     data = MultiTaskData([classification(name, 10) for name in WIDTHS], ThreeTimes())
-    found_shares = []
-    for seed in SEEDS:
-        row = rows.find(seed=seed)
-        if row is None:
-            config = adapmtl.Config(sparsity=0.85, epochs=12)
-            found = adapmtl.fit(build, data, config, Run(seed=seed, progress=False)).report.sparsity
-            rows.add({"seed": seed, **{name: found[f"head.{name}"] for name in WIDTHS}, "overall": found["overall"]})
-            row = rows.find(seed=seed)
-            assert row is not None
-        shares = [float(row[name]) for name in WIDTHS]
-        found_shares.append(shares)
-        order = "found" if shares[0] > shares[1] > shares[2] else "NOT found"
-        print(
-            f"seed {seed}: " + ", ".join(f"{n} {s:.3f}" for n, s in zip(WIDTHS, shares, strict=True)),
-            f"  {order}",
-            flush=True,
-        )
-    means = (sum(column) / len(found_shares) for column in zip(*found_shares, strict=True))
-    print("mean: " + ", ".join(f"{n} {m:.3f}" for n, m in zip(WIDTHS, means, strict=True)))
+    config = adapmtl.Config(sparsity=0.85, epochs=epochs)
+    found = adapmtl.fit(build, data, config, Run(folder, seed=seed, progress=False)).report.sparsity
+    return {**{name: found[f"head.{name}"] for name in WIDTHS}, "overall": found["overall"]}
 
 
-if __name__ == "__main__":
-    main()
+def table(rows: Rows) -> str:
+    """The share of zeros in each head, and in how many seeds the order was found."""
+    found = sum(float(row["wide"]) > float(row["middle"]) > float(row["narrow"]) for row in rows)
+    cells = [mean_and_deviation([float(row[name]) for row in rows], 3) for name in WIDTHS]
+    return "\n".join(
+        [
+            f"| zeros, head of width {' | of width '.join(map(str, WIDTHS.values()))} | the wider, the sparser |",
+            "|---|---|---|---|",
+            f"| {' | '.join(cells)} | {found} of {len(rows)} seeds |",
+        ]
+    )
+
+
+STUDY = Study(
+    key=("seed",),
+    trainings=[{"seed": seed} for seed in SEEDS],
+    train=train,
+    seconds=30,
+    tiny={"seed": 0, "epochs": 1},
+    tables={"planted": table},
+)
