@@ -83,27 +83,36 @@ def export_run(folder: Path, path: Path, backbone: str | None = None) -> None:
         StorageError: If there is no saved run, it is damaged, or the file cannot be written.
         ValueError: If the suffix is another one, the extra is missing, or the model cannot be exported.
     """
-    architecture = Architecture.stored(folder, backbone)
-    model = load(folder, architecture.build)
-    example = architecture.example()
-    try:
-        export(compacted(model, example), example, path)
-    except ModuleNotFoundError as error:
-        raise ValueError(str(error)) from error
-    with torch.no_grad():
-        tasks = ", ".join(model(example))
-    sizes = ", ".join(["batch", *map(str, architecture.sample)])
-    print(
-        f"{path}: {path.stat().st_size / 2**10:,.0f} KiB, input [{sizes}], outputs {tasks}; checked against the model."
-    )
+    _write(*_small(folder, backbone), path)
 
 
 def export_demo(folder: Path) -> None:
     """Write both kinds of file into a run's folder; without the extra, `.pt2` and a line that says so."""
-    export_run(folder, folder / "model.pt2")
+    small = _small(folder, None)
+    _write(*small, folder / "model.pt2")
     try:
-        export_run(folder, folder / "model.onnx")
+        _write(*small, folder / "model.onnx")
     except ValueError as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
         print(error)
+
+
+def _small(folder: Path, backbone: str | None) -> tuple[nn.Module, Tensor]:
+    """A saved model without its zeros, and an input batch."""
+    architecture = Architecture.stored(folder, backbone)
+    example = architecture.example()
+    return compacted(load(folder, architecture.build), example), example
+
+
+def _write(model: nn.Module, example: Tensor, path: Path) -> None:
+    try:
+        export(model, example, path)
+    except ModuleNotFoundError as error:
+        raise ValueError(str(error)) from error
+    with torch.no_grad():
+        tasks = ", ".join(model(example))
+    sizes = ", ".join(["batch", *map(str, example.shape[1:])])
+    print(
+        f"{path}: {path.stat().st_size / 2**10:,.0f} KiB, input [{sizes}], outputs {tasks}; checked against the model."
+    )
