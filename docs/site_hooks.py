@@ -28,8 +28,11 @@ FROM_THE_WEB = re.compile(r'<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|hr
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """One section per package."""
-    sections = [{p.name: [{title: f"{p.name}/{page}"} for title, page in PAGES.items()]} for p in PACKAGES]
+    """One section per package: the pages that each has, then its own, by the name of the file."""
+    sections = []
+    for p in PACKAGES:
+        own = {path.stem.capitalize(): path.name for path in sorted(p.glob("*.md")) if path.name not in PAGES.values()}
+        sections.append({p.name: [{title: f"{p.name}/{page}"} for title, page in (PAGES | own).items()]})
     config.nav = [{"Overview": "index.md"}, *sections, {"Contributing": "CONTRIBUTING.md"}]
 
 

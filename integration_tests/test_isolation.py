@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = "mtl_core"
 SOURCES = {path.parent.name: path.parent for path in ROOT.glob("packages/*/src/*/py.typed")}
-LAZY = ["torchvision", "scipy", "PIL", "networkx", "matplotlib", "tyro", "rich"]
+LAZY = ["torchvision", "scipy", "PIL", "networkx", "matplotlib", "tyro", "rich", "onnx", "onnxruntime"]
 # Prints what the import changed: modules that must wait until they are used, the random state, the threads.
 PROBE = """
 import random, sys

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import mtl_core
 from adapmtl.__main__ import main
+from mtl_core.commands.architecture import Architecture
 
 TINY = ["--data", "digits", "--backbone", "tiny", "--width", "0.5", "--epochs", "1", "--batch-size", "64"]
 
@@ -74,4 +77,34 @@ def test_another_sparsity_in_the_same_folder_is_refused(folder: Path, capsys: py
 def test_the_module_is_the_command() -> None:
     """`python -m adapmtl --help` lists the subcommands."""
     said = subprocess.run([sys.executable, "-m", "adapmtl", "--help"], capture_output=True, text=True, check=True)
-    assert all(name in said.stdout for name in ("demo", "fit", "report"))
+    assert all(name in said.stdout for name in ("demo", "fit", "report", "measure", "export"))
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_the_pruned_model_is_measured_and_exported(
+    folder: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder is enough; the file gives the saved model's predictions, its weights take a fifth and a bit each."""
+    if suffix == ".onnx":
+        runtime = pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    assert main(["measure", str(folder), "--repeats", "2"]) == 0
+    assert "not zero" in capsys.readouterr().out
+    path = tmp_path / f"model{suffix}"
+    assert main(["export", str(folder), str(path)]) == 0
+    architecture = Architecture.stored(folder)
+    model = mtl_core.load(folder, architecture.build)
+    x = architecture.example(5)
+    expected = model(x)["digits"].detach()
+    if suffix == ".pt2":
+        found = torch.export.load(path).module()(x)["digits"]
+    else:
+        found = torch.from_numpy(runtime.InferenceSession(path).run(["digits"], {"input": x.numpy()})[0])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    weights = [model.get_parameter(name) for name in mtl_core.sparsity.count_zeros(model)]
+    assert not any(torch.signbit(weight[weight == 0]).any() for weight in weights)
+    number = sum(weight.numel() for weight in weights)
+    rest = sum(t.nbytes for t in model.state_dict().values()) - 4 * number
+    assert (folder / "model.safetensors").stat().st_size <= 1.1 * (
+        4 * 0.2 * number + number / 8 + rest
+    ) + 6000  # header

@@ -260,14 +260,15 @@ def test_a_field_may_not_hide_an_option_of_the_kit() -> None:
 
 def test_demo_takes_settings_of_its_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's table decides architecture and training; a method adds its own values; results have a folder."""
-    from mtl_core.commands import training
+    from mtl_core.commands import deploy, training
 
     seen: dict[str, Any] = {}
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.update(plan=plan))
+    monkeypatch.setattr(deploy, "export_demo", lambda folder: seen.update(exported=folder))
     main = command_line("plain", Config, core.fit, demo={"domains": {"cosine": True}})
     assert main(["demo", "--data", "domains", "--epochs", "2", "--device", "cpu"]) == 0
     plan = seen["plan"]
-    assert plan.out == Path("plain-demo-domains")
+    assert plan.out == seen["exported"] == Path("plain-demo-domains")
     assert plan.config.epochs == plan.plain.epochs == 2
     assert plan.config.lr == plan.plain.lr == DEMOS["domains"].lr
     assert plan.config.cosine
@@ -276,10 +277,11 @@ def test_demo_takes_settings_of_its_data_set(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_demo_and_fit_can_be_called_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """`demo` and `fit --data rooms` need no further option; rooms have segmentation, depth and normals."""
-    from mtl_core.commands import training
+    from mtl_core.commands import deploy, training
 
     seen = []
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.append(plan))
+    monkeypatch.setattr(deploy, "export_demo", lambda folder: None)
     main = command_line("plain", Config, core.fit)
     assert main(["demo"]) == 0
     assert main(["fit", "--data", "rooms", "--epochs", "3", "--out", "runs/a", "--checkpoint-seconds", "2"]) == 0

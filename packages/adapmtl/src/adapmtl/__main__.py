@@ -1,4 +1,4 @@
-"""The command `adapmtl`: `demo`, `fit` and `report`."""
+"""The command `adapmtl`: `demo`, `fit`, `report`, `measure` and `export`."""
 
 from adapmtl.fit import Config, fit
 from adapmtl.plots import PLOTS

@@ -208,7 +208,7 @@ def bake(model: Thresholded) -> nn.Module:
     baked.zero_grad(set_to_none=True)
     with torch.no_grad():
         for name, S in model.weights().items():
-            baked.get_parameter(name).copy_(S)
+            baked.get_parameter(name).copy_(S + 0.0)  # no -0.0: a saved file would hold the sign of every zero
     return baked
 
 

@@ -10,11 +10,13 @@ from mtl_core.checkpoint import StorageError
 from mtl_core.components import Build, Builder, Head
 from mtl_core.data import Batch, MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate, mean_losses, sample_losses
+from mtl_core.export import export
 from mtl_core.fit import Config, fit, fit_single_tasks
+from mtl_core.measure import Measurement, measure
 from mtl_core.metrics import Metric, delta
 from mtl_core.model import SharedBackbone, TaskGroups
 from mtl_core.norms import estimate_norms
-from mtl_core.result import Report, Result, load
+from mtl_core.result import Report, Result, load, save
 from mtl_core.run import Run, begin
 from mtl_core.sparsity import keep_zeros
 from mtl_core.task import Task
@@ -26,6 +28,7 @@ __all__ = [
     "Builder",
     "Config",
     "Head",
+    "Measurement",
     "Metric",
     "MultiTaskData",
     "Report",
@@ -43,11 +46,14 @@ __all__ = [
     "delta",
     "estimate_norms",
     "evaluate",
+    "export",
     "fit",
     "fit_single_tasks",
     "keep_zeros",
     "load",
     "mean_losses",
+    "measure",
     "sample_losses",
+    "save",
     "weighting",
 ]

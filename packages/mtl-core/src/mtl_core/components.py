@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from weakref import ReferenceType, ref
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_core.task import Task
 
@@ -107,6 +107,14 @@ def known_tasks(model: nn.Module) -> dict[str, Task]:
     return {k: v for k, v in tasks.items() if isinstance(v, Task)} if isinstance(tasks, Mapping) else {}
 
 
+def named_tasks(model: nn.Module) -> list[str]:
+    """Names of the tasks of any module: by its components, or by a mapping `tasks`; none where it has neither."""
+    if hasattr(model, "components"):
+        return tasks_of(model)
+    tasks = getattr(model, "tasks", None)
+    return list(tasks) if isinstance(tasks, Mapping) else []
+
+
 def check_names(what: str, names: Iterable[str], *reserved: str) -> None:
     """Refuse names that cannot name a part of a module.
 
@@ -150,3 +158,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def placed(inputs: Tensor, model: nn.Module) -> Tensor:
+    """An input batch on the device of a model and, if it is floating-point, in its type."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if like is None:
+        return inputs
+    return inputs.to(like.device, like.dtype if inputs.is_floating_point() else inputs.dtype)

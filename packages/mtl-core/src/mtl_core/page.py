@@ -6,7 +6,7 @@ light or dark scheme and fits a phone. Everything that is put into a block is es
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal, TypeAlias
@@ -113,6 +113,29 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
         parts += [f"## {_plain(section.title)}"] if section.title else []
         parts += [_markdown_block(block) for block in section.blocks]
     return "\n\n".join(parts) + "\n"
+
+
+def aligned(table: Table) -> Iterator[str]:
+    """The table as lines for a terminal, numbers on the right.
+
+    Args:
+        table: What to show; without rows there is no line.
+
+    Examples:
+        >>> print(*aligned(Table(("task", "share"), (("depth", "0.5"), ("parts", "12.0")))), sep="\\n")
+        task   share
+        depth    0.5
+        parts   12.0
+    """
+    rows = [table.header, *table.rows] if table.rows else []
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    right = _numeric(table)
+    for row in rows:
+        cells = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, right, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def _html_block(block: Block) -> str:

@@ -2,8 +2,8 @@
 
 Everything is made from `report.json` and `samples.safetensors` in the folder, so that it can be made again. Entries of a
 report that have a place on the page, each optional: `headline` (sentences), `metrics`, `baselines`, `directions`, `delta`,
-`notes`, `components` (`{component: {column: value}}`), `parameters`, `phases`, `baseline_phases`, `config`, `tasks`
-and what a run knows of itself. Other entries are for a method's own plots.
+`notes`, `components` (`{component: {column: value}}`), `parameters`, `measured` (`{model: Measurement.values()}`),
+`phases`, `baseline_phases`, `config`, `tasks` and what a run knows of itself. Other entries are for a method's own plots.
 """
 
 import csv
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_core.checkpoint import StorageError, read_json, read_tensors, write_text
+from mtl_core.measure import measured_notes, measured_table
 from mtl_core.page import Picture, Section, Table, Text, html, markdown
 from mtl_core.plots import loss_history, metrics_beside
 from mtl_core.predictions import predictions
@@ -55,6 +56,7 @@ def write_report(folder: str | Path, plots: Plots = ()) -> None:
         Section("Relative gain", tuple(_delta(report))),
         Section("Predictions", tuple(shown)),
         Section("Components", tuple(_components(report))),
+        Section("Size and speed", tuple(_measured(report))),
         Section("What was found", tuple(own)),
         Section("Training", (*_training(report), *losses)),
         Section("Configuration", tuple(_configuration(report))),
@@ -212,6 +214,11 @@ def _components(report: Report) -> list[Table]:
         rows = [(name, *(number(values.get(c, "")) for c in columns)) for name, values in entry.items()]
         found += [Table((first, *columns), tuple(rows))] if rows else []
     return found
+
+
+def _measured(report: Report) -> list[Text | Table]:
+    measured = report.get("measured", {})
+    return [Text(tuple(measured_notes(measured))), measured_table(measured)] if measured else []
 
 
 def _training(report: Report) -> list[Table]:

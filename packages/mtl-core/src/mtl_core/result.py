@@ -10,19 +10,20 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtl_core.checkpoint import FORMAT, StorageError, clear, flush, read_json, read_tensors, sha256, write_text
+from mtl_core import storage
+from mtl_core.checkpoint import FORMAT, StorageError, clear, flush, read_json, sha256, write_text
 from mtl_core.components import Build, known_tasks, structure_of, tasks_of
 from mtl_core.model import rebuild
-from mtl_core.stored import check_module
 from mtl_core.task import Task
 
 MODEL, STRUCTURE = "model.safetensors", "structure.json"
@@ -111,25 +112,41 @@ class Result:
         """
         from mtl_core.report import write_report
 
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            clear(folder)
-            made = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-            try:
-                save_model(self.model, made, self.report.get("tasks"))
-                if self.samples:
-                    samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
-                    _write_tensors(made / "samples.safetensors", samples)
-                write_text(made / "report.json", self.report.to_json())
-                write_report(made, self.plots)
-                _move(made, folder)
-            finally:
-                clear(folder)
-        except StorageError:
-            raise
-        except (OSError, SafetensorError) as error:
-            raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
+        with _written(Path(folder)) as made:
+            save_model(self.model, made, self.report.get("tasks"))
+            if self.samples:
+                samples = {k: v.detach().cpu().contiguous() for k, v in self.samples.items()}
+                _write_tensors(made / "samples.safetensors", samples)
+            write_text(made / "report.json", self.report.to_json())
+            write_report(made, self.plots)
+
+
+def save(model: nn.Module, folder: str | Path) -> None:
+    """Write a model alone, for `load`: of its exact zeros only where they are; files that are there are replaced.
+
+    Args:
+        model: Any model that `load` can make again: `build` gives its structure, or `restructure` does.
+        folder: Made where it is missing.
+
+    Raises:
+        StorageError: If it cannot be written.
+
+    Examples:
+        >>> import torch
+        >>> from tempfile import TemporaryDirectory
+        >>> from mtl_core.model import SharedBackbone
+        >>> from mtl_core.task import attribute
+        >>> def build(tasks):
+        ...     return SharedBackbone(nn.Flatten(), tasks, lambda c, t: nn.Linear(4, 1), example=torch.ones(1, 4))
+        >>> model = build({"tall": attribute("tall")})
+        >>> with TemporaryDirectory() as folder:
+        ...     save(model, folder)
+        ...     again = load(folder, build)
+        >>> torch.equal(again(torch.ones(1, 4))["tall"], model(torch.ones(1, 4))["tall"])
+        True
+    """
+    with _written(Path(folder)) as made:
+        save_model(model, made)
 
 
 def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -140,19 +157,7 @@ def save_model(model: nn.Module, folder: Path, tasks: Mapping[str, Sequence[Any]
         folder: Where to.
         tasks: Channels and `dense` by task, for a model that does not know its tasks itself.
     """
-    tensors: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-    for name, value in model.state_dict().items():
-        plain = value.detach()
-        place = (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype, plain.device)
-        if plain.numel() and place in seen:
-            aliases[name] = seen[place]
-        else:
-            seen[place] = name
-            tensors[name] = plain.cpu().contiguous().clone()
-    # One entry of metadata only: the order of several is not fixed, and equal weights must give equal bytes.
-    _write_tensors(folder / MODEL, tensors, {"aliases": json.dumps(aliases, sort_keys=True)})
+    _write_tensors(folder / MODEL, *storage.pack(*storage.distinct(model)))
     facts = {"tasks": _heads(model, tasks or {}), "structure": structure_of(model), "sha256": sha256(folder / MODEL)}
     write_text(folder / STRUCTURE, json.dumps({"format": FORMAT, **facts}, indent=1))
 
@@ -176,25 +181,18 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
     if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(stored.get("tasks"), dict):
         raise StorageError(f"`{folder / STRUCTURE}` is not of format {FORMAT}, which this version of mtl-core reads.")
     path = folder / MODEL
-    tensors = read_tensors(path)
+    file = storage.read(path)
     if sha256(path) != stored.get("sha256"):
         raise StorageError(f"`{path}` is damaged: its checksum is not the one in `{STRUCTURE}`. Save the result again.")
-    with safe_open(path, "pt") as file:
-        named = (file.metadata() or {}).get("aliases", "{}")
-    part = path
+    part = folder / STRUCTURE
     try:
-        aliases = json.loads(named)
-        tensors.update({alias: tensors[name] for alias, name in aliases.items()})
-        part = folder / STRUCTURE
-        known, most = dict(tasks or {}), sum(sum(tensor.shape) for tensor in tensors.values())
+        known, most = dict(tasks or {}), file.dimensions
         wanted = {n: known.get(n) or _stored_task(n, most, *facts) for n, facts in stored["tasks"].items()}
         model = rebuild(stored["structure"], build, wanted)
         part = path
-        dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-        if len(dtypes) == 1:
-            model.to(dtypes.pop())  # a float64 model stays one
-        check_module(tensors, model, "weights")
-        model.load_state_dict(tensors)
+        storage.fill(model, file)
+    except StorageError:
+        raise
     except Exception as error:  # whoever is given a foreign structure raises what it likes
         raise StorageError(
             f"`{part}` does not fit what `build` makes: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
@@ -215,6 +213,24 @@ def _stored_task(name: str, most: int, channels: Any, dense: Any) -> Task:
 def _heads(model: nn.Module, tasks: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     known = {name: [task.channels, task.dense] for name, task in known_tasks(model).items()}
     return {name: known.get(name) or list(tasks.get(name, [1, False]))[:2] for name in tasks_of(model)}
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[Path]:
+    """A place for new files, which replace those of the folder when all of them are there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        clear(folder)
+        made = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            yield made
+            _move(made, folder)
+        finally:
+            clear(folder)
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"Cannot write to `{folder}`: {error}. Choose another folder or make room.") from error
 
 
 def _move(made: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line that every method package has: `NAME demo`, `NAME fit`, `NAME report`.
+"""The command line that every method package has: `NAME demo`, `fit`, `report`, `measure`, `export`.
 
 A package's `__main__.py` is ten lines:
 

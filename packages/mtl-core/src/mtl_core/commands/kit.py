@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+from mtl_core import ranks
 from mtl_core.checkpoint import StorageError
 from mtl_core.result import Plots
 
@@ -24,7 +25,7 @@ def command_line(
     description: str = "",
     demo: dict[str, dict[str, Any]] | None = None,
 ) -> Callable[..., int]:
-    """Make the command line of a method: subcommands `demo`, `fit` and `report`.
+    """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
 
     Args:
         name: Name of the command.
@@ -43,13 +44,7 @@ def command_line(
             options = _parsed(name, config_class, description, sys.argv[1:] if arguments is None else arguments)
             if options is None:
                 return 0
-            from mtl_core.commands import training
-            from mtl_core.commands.options import Report
-
-            if isinstance(options, Report):
-                training.report(options.folder, plots)
-            else:
-                training.train(training.planned(name, config_class, options, demo or {}), fit)
+            _done(name, config_class, fit, plots, demo or {}, options)
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
@@ -63,6 +58,27 @@ def command_line(
     return main
 
 
+def _done(
+    name: str, config_class: type[Any], fit: Callable[..., Any], plots: Plots, demo: dict[str, Any], options: Any
+) -> None:
+    """Do what the options of a subcommand ask for."""
+    from mtl_core.commands import deploy, training
+    from mtl_core.commands.options import Demo, Export, Measure, Report
+
+    if isinstance(options, Report):
+        training.report(options.folder, plots)
+    elif isinstance(options, Measure):
+        device = training.checked_device(options.device)
+        deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone)
+    elif isinstance(options, Export):
+        deploy.export_run(options.folder, options.path, options.backbone)
+    else:
+        plan = training.planned(name, config_class, options, demo)
+        training.train(plan, fit)
+        if isinstance(options, Demo) and ranks.connect()[0] == 0:
+            deploy.export_demo(plan.out)
+
+
 def _parsed(name: str, config_class: type[Any], description: str, arguments: Sequence[str]) -> Any:
     """The options of the subcommand asked for; None after `--help`.
 
@@ -70,7 +86,7 @@ def _parsed(name: str, config_class: type[Any], description: str, arguments: Seq
     """
     import tyro
 
-    from mtl_core.commands.options import Demo, Report, fit_options
+    from mtl_core.commands.options import Demo, Export, Measure, Report, fit_options
 
     subcommand = tyro.conf.subcommand
     fit = fit_options(config_class)
@@ -78,6 +94,8 @@ def _parsed(name: str, config_class: type[Any], description: str, arguments: Seq
         Annotated[Demo, subcommand("demo", description="Train on data that come along, and report.")]
         | Annotated[fit, subcommand("fit", description="Train, compare with the plain model, report.")]
         | Annotated[Report, subcommand("report", description="Write a saved result's pages again, and show its table.")]
+        | Annotated[Measure, subcommand("measure", description="Size, operations, time and memory of a saved model.")]
+        | Annotated[Export, subcommand("export", description="Write a saved model to one file: .onnx or .pt2.")]
     )
     said = io.StringIO()
     try:

@@ -92,6 +92,40 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What `measure` has.
+
+    Args:
+        folder: What `fit` or `demo` has written.
+        batch: Samples of a pass.
+        repeats: Passes that are timed.
+        device: Where it is measured: cpu, cuda, ...; default cpu.
+        backbone: Your own module:function again, where it was trained with one.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    batch: int = 1
+    repeats: int = 30
+    device: str | None = None
+    backbone: str | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` has.
+
+    Args:
+        folder: What `fit` or `demo` has written.
+        path: The file: .onnx (needs the extra mtl-core[export]) or .pt2.
+        backbone: Your own module:function again, where it was trained with one.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    path: tyro.conf.Positional[Path]
+    backbone: str | None = None
+
+
+@dataclass(frozen=True)
 class DemoSetting:
     """An architecture and a training that take less than a minute on two cores, the plain model included."""
 

@@ -1,28 +1,26 @@
 """What the subcommands do: train a method and the plain model beside it, compare, report."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from mtl_core.commands.names import Shape, find_backbone, find_data, find_head, group_norm
+from mtl_core.commands.architecture import Architecture
+from mtl_core.commands.deploy import measured
+from mtl_core.commands.names import find_data
 from mtl_core.commands.options import DEMOS, Common, Demo, Training, config_of
 from mtl_core.comparison import compare
-from mtl_core.components import Build
 from mtl_core.data import MultiTaskData
 from mtl_core.fit import Config as PlainConfig
 from mtl_core.fit import fit as fit_plain
-from mtl_core.model import SharedBackbone
 from mtl_core.norms import estimate_norms
-from mtl_core.page import Table
+from mtl_core.page import aligned
 from mtl_core.report import metric_table, read_report, write_report
 from mtl_core.result import Plots, Report, Result
 from mtl_core.run import Run
-from mtl_core.task import Task
 
 NOTHING_NEW = "was finished before: nothing was trained. `--again` starts afresh."
 
@@ -34,8 +32,7 @@ class Plan:
     Attributes:
         out: The folder.
         data: Tasks and sources.
-        build: The architecture.
-        model: What it is, in words.
+        architecture: What its `build` makes.
         config: The method's configuration.
         plain: The configuration of the plain model beside it, or None.
         run: Options of the run.
@@ -43,8 +40,7 @@ class Plan:
 
     out: Path
     data: MultiTaskData
-    build: Build
-    model: str
+    architecture: Architecture
     config: Any
     plain: PlainConfig | None
     run: dict[str, Any]
@@ -79,40 +75,16 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
         )
     assert isinstance(options, Training)
     config = config_of(config_class, options, changes)
-    run: dict[str, Any] = {"seed": options.seed, "device": _device(options.device), "precision": options.precision}
+    run: dict[str, Any] = {
+        "seed": options.seed,
+        "device": checked_device(options.device),
+        "precision": options.precision,
+    }
     run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
     data = find_data(options.data, options.tasks)
-    build, model = architecture(data, options)
+    architecture = Architecture.asked(data, options)
     beside = _plain_config(config) if options.dense else None
-    return Plan(options.out, data, build, model, config, beside, run | {"again": options.again})
-
-
-def architecture(data: MultiTaskData, options: Training) -> tuple[Build, str]:
-    """The model that options ask for, and what it is in words.
-
-    Raises:
-        ValueError: If a name is unknown, or a built-in backbone meets inputs that are not images.
-    """
-    sample = torch.as_tensor(data.train.sources[0].data[0][0])
-    if ":" not in options.backbone and sample.ndim != 3:
-        raise ValueError(
-            f"`--backbone {options.backbone}` must have images [channels, h, w]. Got inputs of shape {list(sample.shape)}."
-        )
-    dense = any(task.dense for task in data.tasks.values())
-    stride = options.output_stride or (8 if dense else 32)
-    norm = nn.BatchNorm2d if len(data.train.sources) == 1 else group_norm
-    shape = Shape(options.width, stride, sample.shape[0], min(sample.shape[1:], default=0), norm)
-    head = find_head(options.head, options.head_width, norm)
-    example = (sample.float() / 255 if sample.dtype == torch.uint8 else sample.float()).unsqueeze(0)
-
-    def build(tasks: dict[str, Task]) -> nn.Module:
-        backbone = find_backbone(options.backbone, shape)
-        known = isinstance(getattr(backbone, "channels", None), int)
-        return SharedBackbone(backbone, tasks, head, example=None if known else example)
-
-    with torch.random.fork_rng(devices=[]):
-        build(data.tasks)  # refuses now what does not fit, before a folder is made
-    return build, f"{options.backbone}, width {options.width:g}, heads {options.head} of {options.head_width} channels"
+    return Plan(options.out, data, architecture, config, beside, run | {"again": options.again})
 
 
 def train(plan: Plan, fit: Callable[..., Result]) -> Report:
@@ -126,10 +98,10 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
         The report as it was saved.
     """
     run = Run(plan.out, **plan.run)
-    result = fit(plan.build, plan.data, plan.config, run)
+    result = fit(plan.architecture.build, plan.data, plan.config, run)
     beside = {}
     if plan.plain is not None:
-        beside["dense"] = fit_plain(plan.build, plan.data, plan.plain, run.child("dense"))
+        beside["dense"] = fit_plain(plan.architecture.build, plan.data, plan.plain, run.child("dense"))
         # As a method that prunes does at its end, so that nothing else differs.
         model = beside["dense"].model.train()
         estimate_norms(model, plan.data.train, batch_size=plan.plain.batch_size, seed=run.seed)
@@ -141,10 +113,13 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
             write_report(plan.out, result.plots)
         _say(run, f"{plan.out} {NOTHING_NEW}")
     else:
-        result = compare(result, plan.data, beside).extended(model=plan.model)
-        report = result.report
+        result = compare(result, plan.data, beside)
+        result = result.extended(model=str(plan.architecture), architecture=plan.architecture.values())
         if run.rank == 0:
+            models = {"ours": result.model} | {name: other.model for name, other in beside.items()}
+            result = result.extended(measured=measured(models, plan.architecture.example()))
             result.save(plan.out)
+        report = result.report
     _say(run, summary(report, plan.out))
     return report
 
@@ -169,15 +144,7 @@ def summary(report: Report, folder: Path) -> str:
     table = metric_table(report)
     gains = report.get("delta", {}).items()
     said += [f"Δ against {name}: {gain['overall']:+.1f} % (+ is better)".replace("-", "−") for name, gain in gains]
-    return "\n".join([*_aligned(table), *said, f"Report: {folder / 'report.html'}"])
-
-
-def _aligned(table: Table) -> Iterable[str]:
-    rows = [table.header, *table.rows] if table.rows else []
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        yield "  ".join(cells).rstrip()
+    return "\n".join([*aligned(table), *said, f"Report: {folder / 'report.html'}"])
 
 
 def _plain_config(config: Any) -> PlainConfig:
@@ -186,7 +153,12 @@ def _plain_config(config: Any) -> PlainConfig:
     return PlainConfig(**{name: getattr(config, name) for name in names})
 
 
-def _device(name: str | None) -> str | None:
+def checked_device(name: str | None) -> str | None:
+    """A device that is there, or None.
+
+    Raises:
+        ValueError: If it is not.
+    """
     if name is None:
         return None
     try:
