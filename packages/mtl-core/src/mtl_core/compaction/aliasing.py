@@ -21,10 +21,11 @@ IN_PLACE = {
 SAME = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 """Modules that give back their very input in evaluation mode."""
 
-VIEWS = frozenset(
-    "flatten view reshape transpose permute unflatten squeeze unsqueeze expand expand_as getitem chunk split narrow select "
-    "unbind t swapaxes movedim unfold detach to float double type_as view_as reshape_as T mT diagonal as_strided".split()
-)
+VIEWS = frozenset((
+    "flatten", "view", "reshape", "transpose", "permute", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as",
+    "getitem", "chunk", "split", "narrow", "select", "unbind", "t", "swapaxes", "movedim", "unfold", "type_as", "view_as",
+    "reshape_as", "T", "mT", "diagonal", "as_strided",
+))  # fmt: skip
 """Functions and methods whose result may share memory with their input."""
 
 _SAME_NAMES = frozenset(("contiguous", "dropout", "detach", "to", "float", "double"))
@@ -41,7 +42,7 @@ def remove_in_place(traced: fx.GraphModule) -> None:
     changing = {node for node, module in modules.items() if getattr(module, "inplace", False)}
     for module in modules.values():
         if hasattr(module, "inplace"):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010
     for node in list(traced.graph.nodes):
         if not (node in changing or _make_new(node)):
             continue
@@ -95,7 +96,9 @@ def _strip(node: fx.Node) -> None:
         return
     found = getattr(torch, name, None) or getattr(functional, name, None)
     if node.op == "call_method" or found is None:
-        raise ValueError(f"`model` must not change tensors in place by `{name}_`, which has no other form. Got `{node}`.")
+        raise ValueError(
+            f"`model` must not change tensors in place by `{name}_`, which has no other form. Got `{node}`."
+        )
     node.target = found
 
 

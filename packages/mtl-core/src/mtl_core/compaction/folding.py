@@ -43,7 +43,9 @@ def fold_norms(traced: fx.GraphModule) -> dict[str, str]:
         single = layer.weight.dtype
         if not bool(torch.isfinite(weight.to(single)).all() and torch.isfinite(bias.to(single)).all()):
             continue
-        set_module(traced, str(source.target), renewed(layer, weight, bias, groups=getattr(layer, "groups", 1)))
+        new = renewed(layer, weight, bias, groups=getattr(layer, "groups", 1))
+        set_module(traced, str(source.target), new)
+        counts[id(new)] = 1  # another norm may follow
         node.replace_all_uses_with(source)
         traced.graph.erase_node(node)
         folded[str(node.target)] = str(source.target)

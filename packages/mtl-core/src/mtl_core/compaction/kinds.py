@@ -28,7 +28,7 @@ ELEMENTWISE = {
     F.relu, F.relu6, F.hardtanh, F.sigmoid, F.silu, F.hardswish, F.hardsigmoid, F.leaky_relu, F.gelu, F.tanh, F.elu, F.selu,
     F.softplus, F.softsign, F.mish, F.celu, torch.relu, torch.sigmoid, torch.tanh, torch.abs, torch.exp, torch.neg, torch.square,
     torch.sqrt, torch.clamp, torch.clip, operator.neg, operator.pow, torch.pow, operator.abs,
-    "relu", "sigmoid", "tanh", "abs", "exp", "neg", "square", "sqrt", "clamp", "clip", "clamp_min", "clamp_max", "pow", "hardtanh",
+    "relu", "sigmoid", "tanh", "abs", "exp", "neg", "square", "sqrt", "clamp", "clip", "clamp_min", "clamp_max", "pow",
 }  # fmt: skip
 MOVING = {
     F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d,
@@ -40,9 +40,7 @@ MOVING = {
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def rule_of(
-    node: fx.Node, traced: fx.GraphModule, facts: Mapping[fx.Node, Channels], calls: Mapping[int, int]
-) -> Rule:
+def rule_of(node: fx.Node, traced: fx.GraphModule, facts: Mapping[fx.Node, Channels], calls: Mapping[int, int]) -> Rule:
     """The rule of a step.
 
     Args:
@@ -96,7 +94,11 @@ def _function(node: fx.Node, facts: Mapping[fx.Node, Channels]) -> type[Rule]:
         return ShapeRead if single and _reads_places(node, facts[node.args[0]].axis) else Opaque  # type: ignore[index]
     if target in Arithmetic.OPERATIONS and len(node.args) == 2 and not node.kwargs:
         return Arithmetic
-    if target in (torch.cat, torch.concat) and not set(node.kwargs) - {"dim"} and isinstance(node.args[0], (list, tuple)):
+    if (
+        target in (torch.cat, torch.concat)
+        and not set(node.kwargs) - {"dim"}
+        and isinstance(node.args[0], (list, tuple))
+    ):
         return Concatenation
     if single and target in ELEMENTWISE:
         return Elementwise
@@ -120,7 +122,7 @@ def _follows_channels(node: fx.Node, axis: int) -> bool:
         sizes = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
         flat = len(gives) == len(sizes) == 2 and gives[0] == given[0]
         # Which of the two is not a number must say that it is the batch that stays.
-        return flat and ((isinstance(sizes[0], fx.Node) and sizes[1] == -1) or (sizes[0] == -1 and gives[0] > 1))
+        return bool(flat) and ((isinstance(sizes[0], fx.Node) and sizes[1] == -1) or (sizes[0] == -1 and gives[0] > 1))
     return True
 
 
@@ -146,5 +148,3 @@ def _skips(user: fx.Node, axis: int, ndim: int) -> bool:
 def plain_type(module: nn.Module) -> type[nn.Module]:
     """A module's class; of a parametrized one, the class without it."""
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
-
-

@@ -158,7 +158,9 @@ class ChannelNorm(Rule):
             return
         old: _BatchNorm = self.module  # type: ignore[assignment]
         new = nn.utils.skip_init(type(old), len(kept), old.eps, old.momentum, old.affine).eval()
-        there = {name: value[kept.to(value.device)] if value.ndim else value for name, value in old.state_dict().items()}
+        there = {
+            name: value[kept.to(value.device)] if value.ndim else value for name, value in old.state_dict().items()
+        }
         reference = next(value for value in there.values() if value.is_floating_point())
         new.to(reference.device, reference.dtype).load_state_dict(there)
         set_module(self.traced, str(self.node.target), new)
@@ -213,7 +215,8 @@ def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """What a batch norm multiplies by and adds, in float64."""
     batch_norm: _BatchNorm = norm  # type: ignore[assignment]
     mean, variance = batch_norm.running_mean, batch_norm.running_var
-    assert mean is not None and variance is not None  # else it is no `ChannelNorm`
+    assert mean is not None  # else it is no `ChannelNorm`
+    assert variance is not None
     scale = 1 / (numbers(variance) + batch_norm.eps).sqrt()
     if batch_norm.affine:
         scale = scale * numbers(batch_norm.weight)

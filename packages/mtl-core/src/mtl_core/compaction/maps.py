@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx
@@ -149,7 +149,7 @@ class Arithmetic(Rule):
     of zeros, a normalisation of the input, a gate that is always open. Otherwise the operands keep the same channels.
     """
 
-    OPERATIONS = {
+    OPERATIONS: ClassVar[dict[Any, Any]] = {
         operator.add: torch.add,
         torch.add: torch.add,
         "add": torch.add,
@@ -192,7 +192,11 @@ class Arithmetic(Rule):
             if full and self.node.args[1 - place] in self.facts and not self.values[place].isnan().any():
                 self.fixed = place
                 break
-        loose = [a for a in self.node.args if isinstance(a, fx.Node) and a not in self.facts and a.meta["constant"].numel() > 1]
+        loose = [
+            a
+            for a in self.node.args
+            if isinstance(a, fx.Node) and a not in self.facts and a.meta["constant"].numel() > 1
+        ]
         if loose and self.node.args.index(loose[0]) != self.fixed:
             return None
         return Channels(axis, finite(result))

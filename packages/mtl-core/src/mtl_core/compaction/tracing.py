@@ -188,4 +188,3 @@ def calls(traced: fx.GraphModule) -> dict[int, int]:
             key = id(traced.get_submodule(node.target))
             counts[key] = counts.get(key, 0) + 1
     return counts
-
