@@ -66,7 +66,7 @@ def _make_new(node: fx.Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return False
     if node.target in IN_PLACE:
-        node.target = IN_PLACE[node.target]  # type: ignore[index]
+        node.target = IN_PLACE[node.target]
     elif node.op == "call_function" and _asks_in_place(node):
         node.args, node.kwargs = node.args[:1], {**_named(node), "inplace": False}
     elif _ends_in_place(node):

@@ -209,7 +209,7 @@ def _choose_layer(layer: nn.Module, shape: tuple[int, ...], rounds: int = 5) -> 
     """Time the kernels on one layer; each time is the smallest of some, which others' work on the machine does not reach."""
     makers: Mapping[str, Callable[[Any], SparseLayer]] = LINEAR if isinstance(layer, nn.Linear) else CONVOLUTIONS
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(shape, generator=generator, dtype=layer.weight.dtype)  # type: ignore[arg-type]
+    x = torch.randn(shape, generator=generator, dtype=layer.weight.dtype)
     modules: dict[str, nn.Module] = {DENSE: layer}
     for name, make in makers.items():
         if name == "gathered_512" and len(shape) == 4 and shape[2] * shape[3] <= 512:

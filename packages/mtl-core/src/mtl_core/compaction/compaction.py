@@ -16,7 +16,7 @@ from mtl_core.compaction.finish import finish
 from mtl_core.compaction.folding import fold_norms
 from mtl_core.compaction.removal import remove_channels
 from mtl_core.compaction.table import tabulate
-from mtl_core.compaction.tracing import record, trace
+from mtl_core.compaction.tracing import copied, record, trace
 
 
 def compact(
@@ -61,7 +61,9 @@ def compact(
     inputs = _checked(model, example)
     if kernels is not None and not isinstance(kernels, Kernels):
         kernels = read_kernels(Path(kernels))
-    with torch.no_grad():
+    original = model
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        model = copied(model)  # running it may change its buffers
         # Folding a norm whose scale is huge may round too much; without it, removal alone is nearly exact.
         for fold in (True, False):
             body, folded, notes = _reduced(model, inputs, fold=fold)
@@ -77,7 +79,7 @@ def compact(
         apart = max(difference(model, body, trial) for trial in trials(inputs))
         if not apart <= 1:
             raise ArithmeticError(_unequal(model, inputs, apart))
-    return Compacted(body, table, chosen, _tasks(model, body))
+    return Compacted(body, table, chosen, _tasks(original, body))
 
 
 def _checked(model: nn.Module, example: Any) -> list[Any]:

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from mtl_core.compaction.arithmetic import Arithmetic
 from mtl_core.compaction.facts import Channels
 from mtl_core.compaction.layers import ChannelNorm, Grouped, JointNorm, Weighted
-from mtl_core.compaction.maps import Arithmetic, Concatenation, Elementwise, Moving, Opaque, ShapeRead
+from mtl_core.compaction.maps import Concatenation, Elementwise, Moving, Opaque, ShapeRead
 from mtl_core.compaction.rule import Rule
 
 ACTIVATIONS = (
@@ -20,7 +21,7 @@ ACTIVATIONS = (
 )  # fmt: skip
 POOLS = (
     nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.Flatten,
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool2d,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool2d,
     nn.Upsample, nn.UpsamplingBilinear2d, nn.UpsamplingNearest2d, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
 )  # fmt: skip
@@ -49,8 +50,16 @@ def rule_of(node: fx.Node, traced: fx.GraphModule, facts: Mapping[fx.Node, Chann
         facts: What is known of the steps before it.
         calls: How often each module is called.
     """
-    kind = _layer(node, traced, facts, calls) if node.op == "call_module" else _function(node, facts)
-    return kind(node, traced, facts)
+    if node.op != "call_module":
+        return _function(node, facts)(node, traced, facts)
+    rule = _layer(node, traced, facts, calls)(node, traced, facts)
+    module = traced.get_submodule(str(node.target))
+    if type(rule) is Opaque and any(True for _ in module.parameters()):
+        why = (
+            "called more than once" if calls[id(module)] > 1 else f"{plain_type(module).__name__} is not analysed here"
+        )
+        rule.reason = f"kept whole: {why}"
+    return rule
 
 
 def _layer(
@@ -75,7 +84,7 @@ def _layer(
         axis = 1
     if source in facts and facts[source].axis != axis:
         return Opaque
-    if kind in LAYERS and (kind is nn.Linear or len(given) == module.weight.ndim):  # type: ignore[operator, union-attr]
+    if kind in LAYERS and (kind is nn.Linear or len(given) == module.weight.ndim):
         return Weighted if kind is nn.Linear or module.groups == 1 else Grouped
     if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and module.running_mean is not None:
         return ChannelNorm
@@ -120,9 +129,10 @@ def _follows_channels(node: fx.Node, axis: int) -> bool:
     if name in ("view", "reshape"):
         given, gives = node.args[0].meta["shape"], node.meta["shape"]  # type: ignore[union-attr]
         sizes = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
-        flat = len(gives) == len(sizes) == 2 and gives[0] == given[0]
+        if not len(gives) == len(sizes) == 2 or gives[0] != given[0]:
+            return False
         # Which of the two is not a number must say that it is the batch that stays.
-        return bool(flat) and ((isinstance(sizes[0], fx.Node) and sizes[1] == -1) or (sizes[0] == -1 and gives[0] > 1))
+        return bool((isinstance(sizes[0], fx.Node) and sizes[1] == -1) or (sizes[0] == -1 and gives[0] > 1))
     return True
 
 
@@ -139,10 +149,12 @@ def _reads_places(node: fx.Node, axis: int) -> bool:
 
 
 def _skips(user: fx.Node, axis: int, ndim: int) -> bool:
-    if user.target is not operator.getitem or isinstance(user.args[1], fx.Node):
+    """Whether a step takes sizes out of a shape, and not that of the channels."""
+    if user.target is not operator.getitem or not isinstance(user.args[1], (int, slice)):
         return False
-    chosen = range(ndim)[user.args[1]] if isinstance(user.args[1], (int, slice)) else range(ndim)  # type: ignore[index]
-    return axis not in chosen if isinstance(chosen, range) else axis != chosen
+    if isinstance(user.args[1], int):
+        return user.args[1] % ndim != axis
+    return axis not in range(ndim)[user.args[1]]
 
 
 def plain_type(module: nn.Module) -> type[nn.Module]:

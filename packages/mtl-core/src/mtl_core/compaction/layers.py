@@ -8,6 +8,7 @@ $$\sum_c w_{oc} * k_c \mathbf 1 = \Big(\sum_c \frac{k_c}{k_s} w_{oc}\Big) * k_s 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,9 +24,9 @@ class Weighted(Rule):
     """A convolution of one group, or a linear layer: every output reads every input."""
 
     def __init__(self, node: fx.Node, traced: fx.GraphModule, facts: Mapping[fx.Node, Channels]) -> None:
-        module = traced.get_submodule(str(node.target))
+        module: Any = traced.get_submodule(str(node.target))
         self.weight, self.bias = numbers(module.weight), bias_of(module)
-        self.reach = self.weight.flatten(2).abs().sum(2) > 0 if self.weight.ndim > 2 else self.weight != 0
+        self.reach = reads(self.weight)
         self.even = keeps_constants(module)
         self.carrier: int | None = None
         super().__init__(node, traced, facts)
@@ -104,7 +105,7 @@ class Grouped(Rule):
         known = varying(size * self.groups) if self.known is None else self.known.constants
         mine = known.view(self.groups, size).repeat_interleave(len(self.weight) // self.groups, 0)
         moving = mine.isnan() if self.even else mine.isnan() | (mine != 0)
-        dead = ~((self.weight.flatten(2).abs().sum(2) > 0) & moving).any(1)
+        dead = ~(reads(self.weight) & moving).any(1)
         value = self.bias + (self.weight.flatten(2).sum(2) * mine.nan_to_num(0.0)).sum(1)
         return Channels(1, finite(torch.where(dead, value, torch.nan)))
 
@@ -193,6 +194,12 @@ class JointNorm(Rule):
 
     def rewrite(self, keep: Mapping[fx.Node, Tensor]) -> None:
         """It stays."""
+
+
+def reads(weight: Tensor) -> Tensor:
+    """Which outputs read which inputs, `[out, in]`; a NaN reads, too."""
+    nonzero = weight != 0
+    return nonzero.flatten(2).any(2) if weight.ndim > 2 else nonzero
 
 
 def numbers(value: Tensor) -> Tensor:

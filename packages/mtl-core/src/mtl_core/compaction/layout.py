@@ -32,7 +32,7 @@ def change_over(body: fx.GraphModule, last: str) -> None:
     before = set(nodes[: names.index(last) + 1]) if last else set()
     for node in before:
         if node.op == "call_module" and isinstance(layer := body.get_submodule(str(node.target)), nn.Conv2d):
-            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            layer.to(memory_format=torch.channels_last)
     if not last or last == EVERYTHING:
         return
     (change,) = (node for node in before if node.name == last)

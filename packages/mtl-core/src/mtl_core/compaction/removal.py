@@ -2,8 +2,10 @@
 
 from torch import fx
 
+from mtl_core.compaction.facts import Channels
 from mtl_core.compaction.kinds import rule_of
 from mtl_core.compaction.liveness import kept_channels
+from mtl_core.compaction.rule import Rule
 from mtl_core.compaction.tracing import calls
 
 
@@ -14,7 +16,8 @@ def remove_channels(traced: fx.GraphModule) -> dict[str, str]:
         What is to be said of layers, by name: why one is kept whole, how many constant channels had to stay.
     """
     counts = calls(traced)
-    facts, rules = {}, {}
+    facts: dict[fx.Node, Channels] = {}
+    rules: dict[fx.Node, Rule] = {}
     for node in traced.graph.nodes:
         rule = rules[node] = rule_of(node, traced, facts, counts)
         if rule.channels is not None:

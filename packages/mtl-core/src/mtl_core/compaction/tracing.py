@@ -26,13 +26,8 @@ def trace(model: nn.Module, inputs: Sequence[Any]) -> fx.GraphModule:
         TypeError: If the inputs do not fit `forward`, or the model cannot be copied.
         ValueError: If the model is in training mode, has hooks, or its own forward cannot be traced.
     """
-    _refuse_modes(model)
-    defaults = _defaults(model, inputs)
-    try:
-        root = copy.deepcopy(model)
-    except Exception as error:
-        raise TypeError(f"`model` must be a module that `copy.deepcopy` can copy. Got: {_first_line(error)}") from error
-    graph = _graph(root, defaults)
+    root = copied(model)
+    graph = _graph(root, _defaults(root, inputs))
     traced = fx.GraphModule(root, graph)
     _drop_defaults(traced, len(inputs))
     record(traced, inputs)
@@ -41,6 +36,20 @@ def trace(model: nn.Module, inputs: Sequence[Any]) -> fx.GraphModule:
     record(traced, inputs)
     _fold_constants(traced)
     return fx.GraphModule(traced, traced.graph)  # made again, it has only what its graph uses
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model in evaluation mode without hooks.
+
+    Raises:
+        TypeError: If it cannot be copied.
+        ValueError: If it is in training mode or has hooks.
+    """
+    _refuse_modes(model)
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise TypeError(f"`model` must be a module that `copy.deepcopy` can copy. Got: {_first_line(error)}") from error
 
 
 def record(traced: fx.GraphModule, inputs: Sequence[Any]) -> None:
