@@ -35,6 +35,7 @@ class Compacted(nn.Module):
     Attributes:
         table: Layers before and after; `print(model.table)`.
         kernels: The kernels chosen; `kernels.layers` by the layer's name.
+        names: The tasks' names; None for a model without tasks.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Compacted(nn.Module):
     ) -> None:
         super().__init__()
         self.body, self.table, self.kernels = body, table, kernels
-        self._names = None if tasks is None else tuple(tasks)
+        self.names = None if tasks is None else tuple(tasks)
         for node in body.graph.nodes:
             node.meta.clear()  # it holds tensors
         self._inputs = sum(node.op == "placeholder" for node in body.graph.nodes)
@@ -52,11 +53,11 @@ class Compacted(nn.Module):
 
     def forward(self, *inputs: Any, tasks: Sequence[str] | None = None) -> Any:
         """Compute all outputs, or those of some tasks."""
-        if self._names is not None and len(inputs) == self._inputs + 1:
+        if self.names is not None and len(inputs) == self._inputs + 1:
             *inputs, tasks = inputs  # type: ignore[assignment]
         if tasks is None:
             return self.body(*inputs)
-        if self._names is None:
+        if self.names is None:
             raise TypeError("`tasks` must be None: the model has no tasks to choose from.")
         return self.part(tasks)(*inputs)
 
@@ -69,14 +70,15 @@ class Compacted(nn.Module):
         Raises:
             ValueError: If one is not there.
         """
-        names = tuple(chosen(dict.fromkeys(self._names or ()), tasks))
+        names = tuple(chosen(dict.fromkeys(self.names or ()), tasks))
         if names not in self._parts:
             graph = copy.deepcopy(self.body.graph)
             (output,) = (node for node in graph.nodes if node.op == "output")
             given: Any = output.args[0]
             output.args = ({name: given[name] for name in names},)
-            graph.eliminate_dead_code()
-            self._parts[names] = fx.GraphModule(self.body, graph)
+            part = fx.GraphModule(self.body, graph)
+            part.graph.eliminate_dead_code()
+            self._parts[names] = fx.GraphModule(part, part.graph)  # made again, it has only what its graph uses
         return self._parts[names]
 
     def save_kernels(self, path: str | Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mtl_core.compaction.choice import Kernels, apply_kernels, choose
-from mtl_core.compaction.compacted import Compacted, read_kernels
+from mtl_core.compaction.compacted import Compacted, dense_form, read_kernels
 from mtl_core.compaction.equality import TOLERANCE, difference, trials
 from mtl_core.compaction.finish import finish
 from mtl_core.compaction.folding import fold_norms
@@ -61,7 +61,10 @@ def compact(
     inputs = _checked(model, example)
     if kernels is not None and not isinstance(kernels, Kernels):
         kernels = read_kernels(Path(kernels))
-    original = model
+    tasks = model.names if isinstance(model, Compacted) else None
+    if isinstance(model, Compacted):
+        model = dense_form(model.body)
+    takes_tasks = "tasks" in inspect.signature(model.forward).parameters
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         model = copied(model)  # running it may change its buffers
         # Folding a norm whose scale is huge may round too much; without it, removal alone is nearly exact.
@@ -79,7 +82,7 @@ def compact(
         apart = max(difference(model, body, trial) for trial in trials(inputs))
         if not apart <= 1:
             raise ArithmeticError(_unequal(model, inputs, apart))
-    return Compacted(body, table, chosen, _tasks(original, body))
+    return Compacted(body, table, chosen, _outputs(body) if takes_tasks else tasks)
 
 
 def _checked(model: nn.Module, example: Any) -> list[Any]:
@@ -117,8 +120,7 @@ def _unequal(model: nn.Module, inputs: Sequence[Any], apart: float) -> str:
     )
 
 
-def _tasks(model: nn.Module, body: fx.GraphModule) -> list[str] | None:
-    """Names of the tasks, of a model that takes `tasks` and gives a dict."""
+def _outputs(body: fx.GraphModule) -> list[str] | None:
+    """Names of the outputs, if they are a dict."""
     (output,) = (node for node in body.graph.nodes if node.op == "output")
-    takes = "tasks" in inspect.signature(model.forward).parameters
-    return list(output.args[0]) if takes and isinstance(output.args[0], dict) else None
+    return list(output.args[0]) if isinstance(output.args[0], dict) else None
