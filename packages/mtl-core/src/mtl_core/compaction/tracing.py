@@ -7,6 +7,7 @@ model is refused.
 
 import copy
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,10 +63,29 @@ class _Untraceable(Exception):
     """A submodule that cannot be traced; carries its path, and the error as its cause."""
 
 
+class _Value(fx.Proxy):
+    """A value whose `x += y` is a step in place, as a tensor's is; torch.fx takes it for `x = x + y`."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+
 class _Tracer(fx.Tracer):
     def __init__(self, opaque: set[str]) -> None:
         super().__init__()
         self.opaque = opaque
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name in self.opaque or super().is_leaf_module(m, module_qualified_name)
