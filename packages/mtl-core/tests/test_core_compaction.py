@@ -236,7 +236,9 @@ def test_a_compacted_model_can_be_exported_copied_and_compacted_again() -> None:
 
 def test_the_table_says_what_was_done() -> None:
     """Sizes before and after, norms that were folded, layers that are gone, and why a layer was kept whole."""
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+    ).eval()
     with torch.no_grad():
         model[0].weight[:2] = 0
         model[3].weight[:1] = 0

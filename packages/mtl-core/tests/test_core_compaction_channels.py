@@ -126,7 +126,12 @@ def test_layer_norms_of_maps_keep_channels() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.before, self.norm, self.hidden, self.after = nn.Conv2d(3, 6, 1), nn.LayerNorm(6), nn.Linear(6, 9), nn.Linear(9, 6)
+            self.before, self.norm, self.hidden, self.after = (
+                nn.Conv2d(3, 6, 1),
+                nn.LayerNorm(6),
+                nn.Linear(6, 9),
+                nn.Linear(9, 6),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.before(x)

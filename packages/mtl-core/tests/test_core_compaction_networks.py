@@ -17,7 +17,9 @@ KINDS = (
 )  # fmt: skip
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Hardswish, nn.Tanh)
 STEPS = st.lists(
-    st.tuples(st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 9), st.integers(0, 1000)), min_size=3, max_size=12
+    st.tuples(st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 9), st.integers(0, 1000)),
+    min_size=3,
+    max_size=12,
 )
 
 
@@ -33,16 +35,25 @@ class Drawn(nn.Module):
         for kind, a, b, option in steps:
             a %= len(channels)
             width, level = channels[a], halved[a]
-            partners = [i for i in range(len(channels)) if halved[i] == level and (kind == "cat" or channels[i] == width)]
+            partners = [
+                i for i in range(len(channels)) if halved[i] == level and (kind == "cat" or channels[i] == width)
+            ]
             b = partners[b % len(partners)]
             layer: nn.Module = nn.Identity()
             if kind == "conv":
                 width = (4, 6, 8)[option % 3]
                 kernel, dilation = (1, 3, 3, 5)[option // 3 % 4], 1 + option // 12 % 2
                 stride = 2 if option // 24 % 4 == 0 and level < 2 else 1
-                mode = "reflect" if option // 100 == 1 else "zeros"
+                mode, bias = "reflect" if option // 100 == 1 else "zeros", option % 2 == 0
                 layer = nn.Conv2d(
-                    channels[a], width, kernel, stride, dilation * (kernel // 2), dilation, padding_mode=mode, bias=option % 2 == 0
+                    channels[a],
+                    width,
+                    kernel,
+                    stride,
+                    dilation * (kernel // 2),
+                    dilation,
+                    padding_mode=mode,
+                    bias=option % 2 == 0,
                 )
                 level += stride - 1
             elif kind == "depthwise":
@@ -130,7 +141,10 @@ class Drawn(nn.Module):
                 value = layer(value)
             values.append(value)
         pooled = values[-1].mean((2, 3))
-        return {"classes": self.classes(pooled), "maps": (self.map(values[self.tap]), self.hidden(torch.flatten(pooled, 1)))}
+        return {
+            "classes": self.classes(pooled),
+            "maps": (self.map(values[self.tap]), self.hidden(torch.flatten(pooled, 1))),
+        }
 
 
 @settings(
@@ -148,7 +162,7 @@ def test_random_networks_compute_the_same(steps: list[tuple[str, int, int, int]]
     try:
         small = compact(model, torch.randn(2, 3, 12, 9, generator=generator), kernels=Kernels())
     except ValueError as error:  # the one construct of these networks that is refused
-        assert "must not change in place what is read through a view afterwards" in str(error)
+        assert "must not change in place what is read through a view afterwards" in str(error)  # noqa: PT017
         assert {"inplace", "part"} <= {kind for kind, *_ in steps}
         return
     with torch.no_grad():

@@ -87,7 +87,9 @@ class Branching(nn.Module):
 
 def test_a_submodule_that_cannot_be_traced_is_one_step() -> None:
     """It stays with all its channels; what surrounds it is compacted."""
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), nn.Sequential(nn.ReLU(), Branching()), nn.Conv2d(4, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), nn.Sequential(nn.ReLU(), Branching()), nn.Conv2d(4, 2, 1)
+    )
     with torch.no_grad():
         model[0].weight[:5] = 0
         model[1].weight[:3] = 0
@@ -175,7 +177,7 @@ def test_hooks_are_refused(hook: str) -> None:
     """Their effect would be lost, and they would be called for a model that is not the caller's."""
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval()
     getattr(model[0], hook)(lambda *_: None)
-    with pytest.raises(ValueError, match="must have no forward hooks.*Got one on `0`"):
+    with pytest.raises(ValueError, match=r"must have no forward hooks.*Got one on `0`"):
         compact(model, torch.randn(1, 3, 4, 4))
 
 

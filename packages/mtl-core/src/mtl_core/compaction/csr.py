@@ -1,6 +1,7 @@
 """A sparse matrix by rows: its numbers that are not zero, their columns, and where each row starts."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,9 @@ class Csr(nn.Module):
         self.register_buffer("columns", column.int())
         self.register_buffer("values", matrix[row, column].detach().clone())
         self._made: tuple[Tensor, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}  # torch cannot copy it; it is made again
 
     def matrix(self) -> Tensor:
         """As torch's own sparse tensor."""
