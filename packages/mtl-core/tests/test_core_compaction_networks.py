@@ -44,7 +44,7 @@ class Drawn(nn.Module):
                 width = (4, 6, 8)[option % 3]
                 kernel, dilation = (1, 3, 3, 5)[option // 3 % 4], 1 + option // 12 % 2
                 stride = 2 if option // 24 % 4 == 0 and level < 2 else 1
-                mode, bias = "reflect" if option // 100 == 1 else "zeros", option % 2 == 0
+                mode = "reflect" if option // 100 == 1 else "zeros"
                 layer = nn.Conv2d(
                     channels[a],
                     width,
