@@ -143,5 +143,6 @@ def bench(session: nox.Session) -> None:
     """The speed benchmarks of one package (`nox -s bench -- PACKAGE`) or of all, one thread."""
     packages = session.posargs or PACKAGES
     install_editable(session, PACKAGES, extra="[test]")
+    session.install("torch-pruning>=1.5")  # what compaction is compared with
     for script in sorted(path for package in packages for path in ROOT.glob(f"shared/benchmarks/{package}/*.py")):
         session.run("python", str(script), env={**TEST_ENV, "PYTHONPATH": str(ROOT / "shared" / "benchmarks")})

@@ -48,7 +48,8 @@ def row(name: str, pixels: int, share: float, repeats: int) -> str:
         times = [[work(call) for call in calls] for _ in range(repeats + 2)][2:]
     over_dense, over_last = ([row[place] / row[0] for row in times] for place in (1, 2))
     chosen = f"{len(small.kernels.sparse)} of {len(small.kernels.layers)}"
-    return f"{name:13}  {share:5.0%}  {chosen:13}  {quartiles(over_dense):19}  {quartiles(over_last):20}  {apart:.1e}     {seconds:.0f} s"
+    ratios = f"{quartiles(over_dense):19}  {quartiles(over_last):20}"
+    return f"{name:13}  {share:5.0%}  {chosen:13}  {ratios}  {apart:.1e}     {seconds:.0f} s"
 
 
 def pruned(name: str, share: float) -> nn.Module:

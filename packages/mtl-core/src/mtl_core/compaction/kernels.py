@@ -149,14 +149,7 @@ class Gathered(SparseConvolution):
         steps = (sample, down * self.stride[0], right * self.stride[1])
         start = x.storage_offset() + image * steps[0] + row * steps[1]
         window = x.as_strided((*self.shape[1:], images, rows, width), (*strides, *steps), start)
-        sums = F.embedding_bag(
-            self.csr.columns,
-            window.reshape(self.csr.shape[1], -1),
-            self.csr.starts,
-            mode="sum",
-            per_sample_weights=self.csr.values,
-            include_last_offset=True,
-        )
+        sums = weighted_rows(self.csr, window.reshape(self.csr.shape[1], -1))
         return sums if self.bias is None else sums.add_(self.bias.unsqueeze(1))
 
 
@@ -211,7 +204,7 @@ class Tapped(SparseConvolution):
 
 
 class SparseLinear(SparseLayer):
-    """A linear layer by one sparse product.
+    """A linear layer: a sparse product with a vector, or weighted rows as in `Gathered` for several.
 
     Args:
         layer: The dense layer.
@@ -244,10 +237,25 @@ class SparseLinear(SparseLayer):
         if torch.is_grad_enabled() and x.requires_grad:
             return F.linear(x, self.weight(), self.bias)
         rows = x.reshape(-1, x.shape[-1])
-        matrix = self.csr.matrix()
-        result = (matrix @ rows[0]).unsqueeze(0) if len(rows) == 1 else (matrix @ rows.t()).t()
-        result = result.reshape(*x.shape[:-1], -1)
-        return result if self.bias is None else result + self.bias
+        if len(rows) == 1:
+            result = self.csr.matrix() @ rows[0]
+            result = result if self.bias is None else result + self.bias
+        else:
+            result = weighted_rows(self.csr, rows.t().contiguous())
+            result = (result if self.bias is None else result.add_(self.bias.unsqueeze(1))).t().contiguous()
+        return result.view(*x.shape[:-1], -1)
+
+
+def weighted_rows(matrix: Csr, table: Tensor) -> Tensor:
+    """The product of the matrix with a dense one: sums of weighted rows of it."""
+    return F.embedding_bag(
+        matrix.columns,
+        table,
+        matrix.starts,
+        mode="sum",
+        per_sample_weights=matrix.values,
+        include_last_offset=True,
+    )
 
 
 def _padding(layer: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -121,7 +121,7 @@ def _follows_channels(node: fx.Node, axis: int) -> bool:
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     sizes = [*node.args[1:], *node.kwargs.values()]
     if name == "expand":
-        return len(sizes) > axis and sizes[axis] == -1
+        return len(sizes) > axis and bool(sizes[axis] == -1)
     if name == "squeeze":
         return len(sizes) > 0
     if name in ("mean", "amax"):

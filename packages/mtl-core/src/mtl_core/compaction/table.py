@@ -39,7 +39,7 @@ class Table(Sequence[Layer]):
 
     Examples:
         >>> print(Table([Layer("conv", "Conv2d", "3→8, 3×3", "3→5, 3×3", (224, 140))]))
-        layer  kind    before    after     parameters      note
+        layer  kind    before    after     parameters  note
         conv   Conv2d  3→8, 3×3  3→5, 3×3  224 → 140
         all                                224 → 140
     """
