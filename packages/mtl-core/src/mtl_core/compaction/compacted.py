@@ -51,15 +51,19 @@ class Compacted(nn.Module):
         self.eval()
         self.requires_grad_(False)
 
-    def forward(self, *inputs: Any, tasks: Sequence[str] | None = None) -> Any:
-        """Compute all outputs, or those of some tasks."""
-        if self.names is not None and len(inputs) == self._inputs + 1:
-            *inputs, tasks = inputs  # type: ignore[assignment]
+    def forward(self, inputs: Any, *more: Any, tasks: Sequence[str] | None = None) -> Any:
+        """Compute all outputs, or those of some tasks.
+
+        Args:
+            inputs: The first input.
+            more: Further inputs; after the last, a model of tasks takes `tasks` here as well.
+            tasks: Names of tasks; all for None.
+        """
+        if self.names is not None and len(more) == self._inputs:
+            *more, tasks = more  # type: ignore[assignment]
         if tasks is None:
-            return self.body(*inputs)
-        if self.names is None:
-            raise TypeError("`tasks` must be None: the model has no tasks to choose from.")
-        return self.part(tasks)(*inputs)
+            return self.body(inputs, *more)
+        return self.part(tasks)(inputs, *more)
 
     def part(self, tasks: Sequence[str]) -> fx.GraphModule:
         """The module that computes these tasks only; it shares all layers with this one.
@@ -68,9 +72,12 @@ class Compacted(nn.Module):
             tasks: Names of tasks.
 
         Raises:
+            TypeError: If the model has no tasks.
             ValueError: If one is not there.
         """
-        names = tuple(chosen(dict.fromkeys(self.names or ()), tasks))
+        if self.names is None:
+            raise TypeError("`tasks` must be None: the model has no tasks to choose from.")
+        names = tuple(chosen(dict.fromkeys(self.names), tasks))
         if names not in self._parts:
             graph = copy.deepcopy(self.body.graph)
             (output,) = (node for node in graph.nodes if node.op == "output")
