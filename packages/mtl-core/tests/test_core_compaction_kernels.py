@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core import SharedBackbone, StorageError, backbones, compact, heads
-from mtl_core.compaction import Choice, Kernels, choice, dense_form
+from mtl_core.compaction import Choice, Kernels, choice
 from mtl_core.compaction.choice import apply_kernels
 from mtl_core.compaction.kernels import Gathered, SparseLayer, SparseLinear, Tapped
 from mtl_core.compaction.layout import best_change
+from mtl_core.dense import dense_form
 from mtl_core.task import depth
 
 MAKERS = (lambda layer: Gathered(layer, None), lambda layer: Gathered(layer, 40), Tapped)

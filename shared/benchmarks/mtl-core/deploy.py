@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import mtl_core
-from mtl_core import SharedBackbone, backbones, export, heads
+from mtl_core import SharedBackbone, backbones, compact, export, heads
 from mtl_core.task import classification
 
 SHARE = 0.7
@@ -54,12 +53,6 @@ def empty_channels(model: nn.Module) -> None:
                 gone = order[: round(SHARE * module.num_features)]
                 module.weight[gone] = module.bias[gone] = 0.0
                 before.weight[gone] = 0.0
-
-
-def compacted(model: nn.Module, example: Tensor) -> nn.Module | None:
-    """The model without what is zero; None where this version of core cannot do that."""
-    compact = getattr(mtl_core, "compact", None)
-    return None if compact is None else compact(model, example)
 
 
 def eager(model: nn.Module, example: Tensor) -> Callable[[], object]:
@@ -101,13 +94,10 @@ def compare(name: str, make: Callable[[], nn.Module], side: int) -> None:
     example = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     dense, pruned = network(make), network(make)
     empty_channels(pruned)
-    models = {"dense": dense, "compacted": compacted(pruned, example)}
+    models = {"dense": dense, "compacted": compact(pruned, example)}
     with tempfile.TemporaryDirectory() as folder:
         runs, bytes_ = {}, {}
         for which, model in models.items():
-            if model is None:
-                print("  `mtl_core.compact` is not there: the dense model alone")
-                continue
             path = export(model, example, Path(folder) / f"{which}.onnx")
             bytes_[which] = path.stat().st_size
             runs[f"{which}, torch"] = eager(model, example)

@@ -11,9 +11,7 @@ from torch import fx, nn
 
 from mtl_core.checkpoint import StorageError, read_json, write_text
 from mtl_core.compaction.choice import Choice, Kernels
-from mtl_core.compaction.kernels import SparseLayer
 from mtl_core.compaction.table import Table
-from mtl_core.compaction.tracing import set_module
 from mtl_core.components import chosen
 
 FORMAT = 1
@@ -104,6 +102,9 @@ class Compacted(nn.Module):
         except OSError as error:
             raise StorageError(f"Cannot write to `{os.fspath(path)}`: {error}.") from error
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parts": {}}  # a copy makes its own parts, of its own layers
+
     def _apply(self, fn: Any, recurse: bool = True) -> "Compacted":
         self._parts.clear()  # a buffer that is moved is another one
         return super()._apply(fn, recurse)
@@ -126,27 +127,3 @@ def read_kernels(path: str | Path) -> Kernels:
         return Kernels(layers, str(stored["channels_last"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StorageError(f"`{os.fspath(path)}` is damaged: {error}. Choose the kernels anew.") from error
-
-
-def dense_form(model: nn.Module) -> nn.Module:
-    """A copy whose sparse kernels are plain dense layers again, for formats that carry no sparse ones.
-
-    Args:
-        model: A compacted model, or any module.
-
-    Examples:
-        >>> from torch import nn
-        >>> dense_form(nn.Sequential(nn.ReLU()))
-        Sequential(
-          (0): ReLU()
-        )
-    """
-    if isinstance(model, SparseLayer):
-        return model.dense()
-    model = copy.deepcopy(model)
-    if isinstance(model, Compacted):
-        model._parts.clear()
-    for path, module in list(model.named_modules()):
-        if isinstance(module, SparseLayer):
-            set_module(model, path, module.dense())
-    return model

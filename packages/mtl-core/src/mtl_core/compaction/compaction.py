@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from mtl_core.compaction.choice import Kernels, apply_kernels, choose
-from mtl_core.compaction.compacted import Compacted, dense_form, read_kernels
+from mtl_core.compaction.compacted import Compacted, read_kernels
 from mtl_core.compaction.equality import TOLERANCE, difference, trials
 from mtl_core.compaction.finish import finish
 from mtl_core.compaction.folding import fold_norms
 from mtl_core.compaction.removal import remove_channels
 from mtl_core.compaction.table import tabulate
 from mtl_core.compaction.tracing import copied, record, trace
+from mtl_core.dense import dense_form
 
 
 def compact(

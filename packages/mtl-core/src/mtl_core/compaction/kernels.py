@@ -39,7 +39,7 @@ class SparseLayer(nn.Module):
         """The dense weight."""
         raise NotImplementedError
 
-    def dense(self) -> nn.Module:
+    def dense_layer(self) -> nn.Module:
         """The dense layer."""
         raise NotImplementedError
 
@@ -58,7 +58,7 @@ class SparseConvolution(SparseLayer):
         rows, columns = _padding(layer)
         self.padding = (*columns, *rows)  # as `pad` takes it, the last dimension first
 
-    def dense(self) -> nn.Module:
+    def dense_layer(self) -> nn.Module:
         """The dense convolution."""
         left, right, above, below = self.padding
         if left != right or above != below:  # an even kernel with padding "same"
@@ -218,7 +218,7 @@ class SparseLinear(SparseLayer):
         """The dense weight."""
         return self.csr.dense()
 
-    def dense(self) -> nn.Module:
+    def dense_layer(self) -> nn.Module:
         """The dense layer."""
         out, into = self.csr.shape
         values = self.csr.values
