@@ -9,12 +9,11 @@ the same channels from a copy. The ideal is the ratio of FLOPs (multiply-adds co
 """
 
 import copy
-import statistics
 
 import torch
 import torch_pruning
 import torchvision
-from pairs import work
+from pairs import Figures, work
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,20 +24,18 @@ CASES = tuple((name, share) for name in ("resnet18", "resnet50", "mobilenet_v2")
 """Architecture and share of the channels that are zero."""
 
 
-def main(cases: tuple[tuple[str, float], ...] = CASES, pixels: int = 224, batch: int = 8, repeats: int = 9) -> None:
+NAMES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}
+
+
+def main(pixels: int = 224, batch: int = 8, repeats: int = 9) -> None:
     torch.set_num_threads(1)
-    print(f"{pixels} px, batch {batch}; parameters in millions; ratios are medians of {repeats}")
-    print(
-        "network       zero  parameters      ideal  over dense eager (of ideal)  over folded, ch. last  Torch-Pruning",
-        end="",
-    )
-    print("  difference")
-    for name, share in cases:
-        print(row(name, share, torch.randn(batch, 3, pixels, pixels), repeats), flush=True)
+    figures = Figures(__file__)
+    for name, share in CASES:
+        compare(figures, name, share, torch.randn(batch, 3, pixels, pixels), repeats)
 
 
-def row(name: str, share: float, x: torch.Tensor, repeats: int) -> str:
-    """One line of the table."""
+def compare(figures: Figures, name: str, share: float, x: torch.Tensor, repeats: int) -> None:
+    """How many times faster than the dense models, ours and Torch-Pruning's."""
     torch.manual_seed(0)
     dense: nn.Module = getattr(torchvision.models, name)(weights=None).eval()
     cut = zero_channels(dense, share, x[:1])
@@ -50,14 +47,15 @@ def row(name: str, share: float, x: torch.Tensor, repeats: int) -> str:
         apart = float((small(x) - expected).abs().max() / expected.abs().max())
         calls = (lambda: small(x), lambda: dense(x), lambda: last(x_last), lambda: cut(x))
         times = [[work(call) for call in calls] for _ in range(repeats + 1)][1:]
-    ours = statistics.median(t[1] / t[0] for t in times)
-    folded = statistics.median(t[2] / t[0] for t in times)
-    theirs = statistics.median(t[1] / t[3] for t in times)
     before, after, their = (sum(p.numel() for p in m.parameters()) / 1e6 for m in (dense, small, cut))
-    return (
-        f"{name:12}  {share:.0%}   {before:5.2f} → {after:5.2f}  {ideal:6.2f}  {ours:9.2f} ({ours / ideal:.0%})"
-        f"{folded:26.2f}{theirs:18.2f} ({their:.2f})  {apart:.1e}"
+    print(
+        f"{name}, {share:.0%}: parameters {before:.2f} M, ours {after:.2f} M, theirs {their:.2f} M, difference {apart:.1e}"
     )
+    case = f"{NAMES[name]}, {share:.0%} of the channels"
+    figures.add(f"{case}, against dense eager (ideal {ideal:.2f})", [t[1] / t[0] for t in times], "×")
+    figures.add(f"{case}, share of the ideal", [100 * t[1] / t[0] / ideal for t in times], "%", 0)
+    figures.add(f"{case}, against norms folded, channels last", [t[2] / t[0] for t in times], "×")
+    figures.add(f"{case}, Torch-Pruning against dense eager", [t[1] / t[3] for t in times], "×")
 
 
 def zero_channels(dense: nn.Module, share: float, x: torch.Tensor) -> nn.Module:

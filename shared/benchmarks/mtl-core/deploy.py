@@ -8,13 +8,13 @@ the turns' ratios.
     nox -s bench -- mtl-core
 """
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pairs import Figures
 from torch import Tensor, nn
 
 from mtl_core import SharedBackbone, backbones, compact, export, heads
@@ -89,8 +89,8 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, make: Callable[[], nn.Module], side: int) -> None:
-    """Print what each way of running takes, and how many times faster than dense eager torch it is."""
+def compare(figures: Figures, name: str, make: Callable[[], nn.Module], side: int) -> None:
+    """How many times faster than dense eager torch each way of running is."""
     example = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     dense, pruned = network(make), network(make)
     empty_channels(pruned)
@@ -110,21 +110,19 @@ def compare(name: str, make: Callable[[], nn.Module], side: int) -> None:
         for _ in range(REPEATS):
             for which, run in runs.items():
                 times[which].append(seconds(run))
-    print(f"{name}, one image, one thread, {REPEATS} turns")
     for which, taken in times.items():
-        ratios = [base / own for base, own in zip(times["dense, torch"], taken, strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        print(
-            f"  {which:24s} {1e3 * statistics.median(taken):7.2f} ms   {median:5.1f} x dense torch "
-            f"(quartiles {low:.1f} to {high:.1f})   {bytes_[which.partition(',')[0]] / 2**20:5.1f} MiB"
-        )
+        if which != "dense, torch":
+            ratios = [base / own for base, own in zip(times["dense, torch"], taken, strict=True)]
+            figures.add(f"{name}, {which}, against dense torch", ratios, "×", 1)
+    print(", ".join(f"{which} {size / 2**20:.1f} MiB" for which, size in bytes_.items()), flush=True)
 
 
 def main() -> None:
     """Run each case."""
     torch.set_num_threads(1)
+    figures = Figures(__file__)
     for name, (make, side) in CASES.items():
-        compare(name, make, side)
+        compare(figures, name, make, side)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ and at least 0.98 at 50 and 80 %.
 """
 
 import copy
-import statistics
 import time
 
 import torch
 import torchvision
-from pairs import work
+from pairs import Figures, work
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
@@ -24,16 +23,19 @@ CASES = (("resnet50", 160, (0.5, 0.8, 0.9, 0.95)), ("mobilenet_v2", 224, (0.5, 0
 """Architecture, image size, shares of zeros."""
 
 
-def main(cases: tuple[tuple[str, int, tuple[float, ...]], ...] = CASES, repeats: int = 25) -> None:
+NAMES = {"resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}
+
+
+def main(repeats: int = 25) -> None:
     torch.set_num_threads(1)
-    print("network        zeros  sparse layers  over dense           over dense, ch. last  difference  chosen in")
-    for name, pixels, shares in cases:
+    figures = Figures(__file__)
+    for name, pixels, shares in CASES:
         for share in shares:
-            print(row(name, pixels, share, repeats), flush=True)
+            compare(figures, name, pixels, share, repeats)
 
 
-def row(name: str, pixels: int, share: float, repeats: int) -> str:
-    """One line: medians of the ratios of times, with quartiles."""
+def compare(figures: Figures, name: str, pixels: int, share: float, repeats: int) -> None:
+    """How many times faster than the dense models."""
     model = pruned(name, share)
     x = torch.randn(1, 3, pixels, pixels, generator=torch.Generator().manual_seed(1))
     start = time.perf_counter()
@@ -46,10 +48,12 @@ def row(name: str, pixels: int, share: float, repeats: int) -> str:
         apart = float((small(x) - expected).abs().max() / expected.abs().max())
         calls = (lambda: small(x), lambda: dense(x), lambda: last(x_last))
         times = [[work(call) for call in calls] for _ in range(repeats + 2)][2:]
-    over_dense, over_last = ([row[place] / row[0] for row in times] for place in (1, 2))
     chosen = f"{len(small.kernels.sparse)} of {len(small.kernels.layers)}"
-    ratios = f"{quartiles(over_dense):19}  {quartiles(over_last):20}"
-    return f"{name:13}  {share:5.0%}  {chosen:13}  {ratios}  {apart:.1e}     {seconds:.0f} s"
+    print(f"{name}, {share:.0%}: difference {apart:.1e}, sparse layers {chosen}, chosen in {seconds:.0f} s", flush=True)
+    for place, which in ((1, "dense, norms folded"), (2, "the same, channels last")):
+        figures.add(
+            f"{NAMES[name]}, {pixels} px, {share:.0%} zeros, against {which}", [t[place] / t[0] for t in times], "×"
+        )
 
 
 def pruned(name: str, share: float) -> nn.Module:
@@ -61,11 +65,6 @@ def pruned(name: str, share: float) -> nn.Module:
         for layer in layers[1:]:
             layer.weight[torch.rand_like(layer.weight) < share] = 0
     return model
-
-
-def quartiles(ratios: list[float]) -> str:
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 if __name__ == "__main__":
