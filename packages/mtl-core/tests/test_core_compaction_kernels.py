@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core import SharedBackbone, StorageError, backbones, compact, heads
+from mtl_core import Report, Result, SharedBackbone, StorageError, backbones, compact, heads, load
 from mtl_core.compaction import Choice, Kernels, choice
 from mtl_core.compaction.choice import apply_kernels
 from mtl_core.compaction.kernels import Gathered, SparseLayer, SparseLinear, Tapped
@@ -129,6 +129,26 @@ def test_given_kernels_are_taken_without_timing(monkeypatch: pytest.MonkeyPatch,
     assert isinstance(again.body.get_submodule("2"), Gathered)
     assert torch.equal(first(x), again(x))
     assert again.table.named("7").note == "linear kernel, 0.50 of dense"
+
+
+def test_a_loaded_model_becomes_the_compacted_one_again(tmp_path: Path) -> None:
+    """From the folder of a result and the file of kernels: equal outputs to the last bit."""
+
+    def build(tasks: Any) -> SharedBackbone:
+        return SharedBackbone(backbones.resnet10(width=0.125), tasks, heads.deeplab_v2(8, (1,)))
+
+    torch.manual_seed(0)
+    model = build([depth("far")]).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            sparse_layer(layer)
+    x = torch.rand(1, 3, 32, 32)
+    first = compact(model, x)
+    first.save_kernels(tmp_path / "kernels.json")
+    Result(model, Report({})).save(tmp_path / "result")
+    again = compact(load(tmp_path / "result", build), x, kernels=tmp_path / "kernels.json")
+    assert again.kernels == first.kernels
+    assert torch.equal(first(x)["far"], again(x)["far"])
 
 
 def test_kernels_are_chosen_by_time_and_recorded() -> None:

@@ -103,6 +103,25 @@ def test_a_model_whose_own_forward_cannot_be_traced_is_refused() -> None:
         compact(Branching().eval(), torch.randn(1, 4, 5, 5))
 
 
+def test_a_step_that_is_given_an_object_is_refused() -> None:
+    """A graph holds tensors, numbers and strings."""
+
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, by: Any) -> Tensor:
+            return x * by.number if x.sum() > 0 else x
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Scaled()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x, object())
+
+    with pytest.raises(ValueError, match=r"must have a forward that torch.fx can trace"):
+        compact(Outer().eval(), torch.randn(1, 3))
+
+
 def test_arguments_with_defaults_keep_them() -> None:
     """Of None, of a number, of a flag."""
 

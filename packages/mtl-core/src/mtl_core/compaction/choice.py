@@ -109,8 +109,8 @@ def choose(body: fx.GraphModule, inputs: Sequence[Any]) -> Kernels:
         offers.append(Kernels(timed))
     if len(offers) == 1:
         return offers[0]
-    first, *others = [apply_kernels(copy.deepcopy(body), offer) for offer in offers]
-    ratios = [1.0, *compare(first, others, inputs)]
+    others = [apply_kernels(copy.deepcopy(body), offer) for offer in offers[1:]]
+    ratios = [1.0, *compare(body, others, inputs)]
     best = 0
     for place in range(1, len(offers)):
         if ratios[place] <= CLEAR * ratios[best]:
@@ -120,7 +120,7 @@ def choose(body: fx.GraphModule, inputs: Sequence[Any]) -> Kernels:
 
 def _mixed(body: fx.GraphModule, inputs: Sequence[Any], timed: Mapping[str, Choice]) -> Kernels:
     """Channels last as long as that is faster, then channels first with sparse kernels."""
-    fast = apply_kernels(copy.deepcopy(body), Kernels(timed))
+    fast = apply_kernels(copy.deepcopy(body), Kernels(timed)) if Kernels(timed).sparse else body
     last = apply_kernels(copy.deepcopy(body), Kernels({}, EVERYTHING))
     change = best_change(body, step_times(fast, inputs), step_times(last, inputs), _copying())
     names = [node.name for node in body.graph.nodes]
@@ -217,7 +217,7 @@ def _choose_layer(layer: nn.Module, shape: tuple[int, ...], rounds: int = 5) -> 
     x = torch.randn(shape, generator=generator, dtype=next(layer.parameters()).dtype)
     modules: dict[str, nn.Module] = {DENSE: layer}
     for name, make in makers.items():
-        if name == "gathered_512" and len(shape) == 4 and shape[2] * shape[3] <= 512:
+        if name == "gathered_512" and shape[0] == 1 and shape[2] * shape[3] <= 512:
             continue  # the same as `gathered`
         try:
             sparse = make(layer)

@@ -17,6 +17,7 @@ from mtl_core.compaction.folding import fold_norms
 from mtl_core.compaction.removal import remove_channels
 from mtl_core.compaction.table import tabulate
 from mtl_core.compaction.tracing import copied, record, trace
+from mtl_core.cuda import tensor_float_32
 from mtl_core.dense import dense_form
 
 
@@ -66,7 +67,7 @@ def compact(
     if isinstance(model, Compacted):
         model = dense_form(model.body)
     takes_tasks = "tasks" in inspect.signature(model.forward).parameters
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), tensor_float_32(False), torch.random.fork_rng(devices=[]):
         model = copied(model)  # running it may change its buffers
         # Folding a norm whose scale is huge may round too much; without it, removal alone is nearly exact.
         for fold in (True, False):

@@ -13,6 +13,7 @@ of which one or the other wins:
 All act on any number of samples and any size of the map. They compute no gradients of weights.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -21,8 +22,11 @@ from torch.nn import functional as F
 
 from mtl_core.compaction.csr import Csr
 
+LARGEST = 4096
+"""Positions of a map that a kernel larger than 1×1 is written out for at a time, at most."""
 
-class SparseLayer(nn.Module):
+
+class SparseLayer(nn.Module, ABC):
     """What the sparse layers share: the dense layer that they stand for.
 
     Args:
@@ -35,13 +39,13 @@ class SparseLayer(nn.Module):
         super().__init__()
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
 
+    @abstractmethod
     def weight(self) -> Tensor:
         """The dense weight."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dense_layer(self) -> nn.Module:
         """The dense layer."""
-        raise NotImplementedError
 
 
 class SparseConvolution(SparseLayer):
@@ -109,7 +113,7 @@ class Gathered(SparseConvolution):
 
     Args:
         layer: The dense convolution.
-        tile: Positions that are written out at a time; None for all of an image.
+        tile: Positions that are written out at a time, of several images if one has fewer; None for an image (4096 at most).
     """
 
     def __init__(self, layer: nn.Conv2d, tile: int | None) -> None:
@@ -127,7 +131,8 @@ class Gathered(SparseConvolution):
             return self.with_gradient(x)
         x = self.padded(x)
         height, width = self.size(x)
-        tile = self.tile or height * width
+        # A larger kernel's written-out input is bounded, whatever the size of the map.
+        tile = self.tile or (height * width if self.shape[2:] == (1, 1) else min(height * width, LARGEST))
         images = max(1, tile // (height * width))
         parts = -(-height * width // tile) if images == 1 else 1
         rows = -(-height // parts)

@@ -4,7 +4,7 @@ A channel $c$ that is constant, $x_c = k_c$, gives a convolution without padding
 $o$ at every position: its part of the bias. Where the border is padded with zeros this is wrong at the border. There all
 constant channels but one are removed, and that one takes their part over at any size of the map:
 
-$$\sum_c w_{oc} * k_c \mathbf 1 = \Big(\sum_c \frac{k_c}{k_s} w_{oc}\Big) * k_s \mathbf 1$$
+$$\sum_c w_{oc} * k_c \mathbf{1} = \left(\sum_c \frac{k_c}{k_s} w_{oc}\right) * k_s \mathbf{1}$$
 """
 
 from collections.abc import Mapping
