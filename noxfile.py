@@ -147,11 +147,11 @@ def results(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The speed benchmarks of one package (`nox -s bench -- PACKAGE`) or of all, one thread."""
-    run_script(session, "shared/benchmarks/bench.py")
+    run_script(session, "shared/benchmarks/bench.py", "torch-pruning>=1.5")  # what compaction is compared with
 
 
-def run_script(session: nox.Session, script: str) -> None:
+def run_script(session: nox.Session, script: str, *others: str) -> None:
     """Run a script of `shared` with all packages; the rows of both, and what READMEs show of them, lie with the studies."""
-    install_editable(session, PACKAGES, extra="[test]")
+    install_editable(session, PACKAGES, *others, extra="[test]")
     paths = os.pathsep.join(str(ROOT / "shared" / folder) for folder in ("studies", "benchmarks"))
     session.run("python", script, *session.posargs, env={**TEST_ENV, "PYTHONPATH": paths})

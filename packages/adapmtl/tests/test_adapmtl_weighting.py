@@ -176,14 +176,22 @@ def test_a_state_goes_on_where_it_was(make):
     assert all(isinstance(value, torch.Tensor) for value in one.state_dict().values())
 
 
+class Halved(AdaptiveWeights):
+    """Its state has half the digits."""
+
+    def state_dict(self):
+        return {name: tensor.to(torch.float16) for name, tensor in super().state_dict().items()}
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         (AdaptiveWeights({"a": 1.0}, 3), AdaptiveWeights({"a": 1.0}, 4)),
         (AuthorsWeights("a", 3), AuthorsWeights("ab", 3)),
+        (Halved({"a": 1.0}, 3), AdaptiveWeights({"a": 1.0}, 3)),
     ],
 )
-def test_a_state_of_another_window_is_refused(one, other):
+def test_a_state_of_another_window_or_type_is_refused(one, other):
     """Nothing of it is taken over."""
     with pytest.raises(ValueError, match="`state` must be of the same tasks and window"):
         other.load_state_dict(one.state_dict())

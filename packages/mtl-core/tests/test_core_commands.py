@@ -19,6 +19,7 @@ from mtl_core.commands import command_line
 from mtl_core.commands.names import BACKBONES, Shape, find_backbone, find_data, find_function, find_head, group_norm
 from mtl_core.commands.options import DEMOS, config_of, fit_options, option_fields
 from mtl_core.fit import Config
+from mtl_core.ranks import RankLostError
 from mtl_core.task import classification
 
 # What a user's own module may hold; the commands are given `mine:data` and the like.
@@ -183,7 +184,8 @@ def test_what_lies_on_disk_wrongly_has_status_1(main: Any, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(KeyboardInterrupt(), 130), (FloatingPointError("NaN"), 1), (TypeError("wrong"), 2)]
+    ("error", "status"),
+    [(KeyboardInterrupt(), 130), (FloatingPointError("NaN"), 1), (RankLostError("gone"), 1), (TypeError("wrong"), 2)],
 )
 def test_errors_have_their_status(error: BaseException, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C, a loss that is not finite and a wrong type each end with one line and a status of their own."""

@@ -35,3 +35,16 @@ def test_alone_asks_for_no_other_process(monkeypatch: pytest.MonkeyPatch) -> Non
     with ranks.alone():
         assert ranks.connect() == (0, 1)
     assert ranks.connect() == (1, 2)
+
+
+def test_an_error_of_the_connection_says_what_to_do() -> None:
+    """In one line, whatever torch calls it; other errors stay what they are."""
+    with (
+        pytest.raises(
+            ranks.RankLostError, match=r"process of this training has gone \(Connection closed by peer\). See"
+        ),
+        ranks.together(),
+    ):
+        raise torch.distributed.DistBackendError("Connection closed\nby peer")
+    with pytest.raises(ValueError, match="another"), ranks.together():
+        raise ValueError("another")

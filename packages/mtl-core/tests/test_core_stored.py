@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from mtl_core import stored
+from mtl_core.checkpoint import pack, unpack
 from mtl_core.history import History
 
 
@@ -85,3 +87,62 @@ def test_curves_must_be_rows_of_numbers() -> None:
     for values in (torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2)):
         with pytest.raises(ValueError, match="`curves` must be one row of float64 each"):
             History().load_state_dict({"sums": {}, "curves": {"a": values}})
+
+
+OPTIMIZERS = ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD"]
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "Adafactor"])
+def test_no_state_of_torchs_optimizers_is_refused(name: str) -> None:
+    """With momentum and averages where there are any, one parameter that never had a gradient, through a file's form."""
+    options: dict[str, dict[str, Any]] = {
+        "SGD": {"momentum": 0.9},
+        "Adam": {"amsgrad": True},
+        "RMSprop": {"momentum": 0.5, "centered": True},
+    }
+
+    def begun(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        made = [{"params": list(model[0].parameters())}, {"params": list(model[1].parameters()), "lr": 0.5}]
+        optimizer = getattr(torch.optim, name)(made, lr=0.1, **options.get(name, {}))
+        for _ in range(steps):
+            (model[0].weight.square().sum() + model[1].weight.sum() + model[1].bias.sum()).backward()
+            optimizer.step()
+        return model, optimizer
+
+    model, optimizer = begun(3)
+    facts = {"scaler": {}, "history": {}, "step": 3, "seconds": 1, "finished": True, "state": []}
+    kept = unpack(*pack({**facts, "model": model.state_dict(), "optimizer": optimizer.state_dict()}))
+    stored.check(kept, Path("checkpoint-3"), *begun(0), [])
+
+
+SCHEDULES: dict[str, Callable[[Any], Any]] = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 2),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [1, 3, 9]),
+    "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o),
+    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda step: 0.9**step),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o), lr_scheduler.ExponentialLR(o, 0.9)], [2]
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_no_state_of_torchs_schedules_is_refused(name: str) -> None:
+    """After some steps it is compared with one that has just been made."""
+
+    def begun(steps: int) -> tuple[nn.Module, torch.optim.Optimizer, list[Any]]:
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1)
+        rates = SCHEDULES[name](optimizer)
+        for step in range(steps):
+            optimizer.step()
+            rates.step(*([float(step)] if name == "ReduceLROnPlateau" else []))
+        return model, optimizer, [rates]
+
+    model, optimizer, items = begun(5)
+    facts = {"scaler": {}, "history": {}, "step": 5, "seconds": 1, "finished": False}
+    states = {"state": [items[0].state_dict()], "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    stored.check(unpack(*pack({**facts, **states})), Path("checkpoint-5"), *begun(0))

@@ -8,17 +8,16 @@ the turns' ratios.
     nox -s bench -- mtl-core
 """
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pairs import Figures
 from torch import Tensor, nn
 
-import mtl_core
-from mtl_core import SharedBackbone, backbones, export, heads
+from mtl_core import SharedBackbone, backbones, compact, export, heads
 from mtl_core.task import classification
 
 SHARE = 0.7
@@ -56,12 +55,6 @@ def empty_channels(model: nn.Module) -> None:
                 before.weight[gone] = 0.0
 
 
-def compacted(model: nn.Module, example: Tensor) -> nn.Module | None:
-    """The model without what is zero; None where this version of core cannot do that."""
-    compact = getattr(mtl_core, "compact", None)
-    return None if compact is None else compact(model, example)
-
-
 def eager(model: nn.Module, example: Tensor) -> Callable[[], object]:
     def run() -> object:
         with torch.no_grad():
@@ -96,18 +89,15 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, make: Callable[[], nn.Module], side: int) -> None:
-    """Print what each way of running takes, and how many times faster than dense eager torch it is."""
+def compare(figures: Figures, name: str, make: Callable[[], nn.Module], side: int) -> None:
+    """How many times faster than dense eager torch each way of running is."""
     example = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     dense, pruned = network(make), network(make)
     empty_channels(pruned)
-    models = {"dense": dense, "compacted": compacted(pruned, example)}
+    models = {"dense": dense, "compacted": compact(pruned, example)}
     with tempfile.TemporaryDirectory() as folder:
         runs, bytes_ = {}, {}
         for which, model in models.items():
-            if model is None:
-                print("  `mtl_core.compact` is not there: the dense model alone")
-                continue
             path = export(model, example, Path(folder) / f"{which}.onnx")
             bytes_[which] = path.stat().st_size
             runs[f"{which}, torch"] = eager(model, example)
@@ -120,21 +110,19 @@ def compare(name: str, make: Callable[[], nn.Module], side: int) -> None:
         for _ in range(REPEATS):
             for which, run in runs.items():
                 times[which].append(seconds(run))
-    print(f"{name}, one image, one thread, {REPEATS} turns")
     for which, taken in times.items():
-        ratios = [base / own for base, own in zip(times["dense, torch"], taken, strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        print(
-            f"  {which:24s} {1e3 * statistics.median(taken):7.2f} ms   {median:5.1f} x dense torch "
-            f"(quartiles {low:.1f} to {high:.1f})   {bytes_[which.partition(',')[0]] / 2**20:5.1f} MiB"
-        )
+        if which != "dense, torch":
+            ratios = [base / own for base, own in zip(times["dense, torch"], taken, strict=True)]
+            figures.add(f"{name}, {which}, against dense torch", ratios, "×", 1)
+    print(", ".join(f"{which} {size / 2**20:.1f} MiB" for which, size in bytes_.items()), flush=True)
 
 
 def main() -> None:
     """Run each case."""
     torch.set_num_threads(1)
+    figures = Figures(__file__)
     for name, (make, side) in CASES.items():
-        compare(name, make, side)
+        compare(figures, name, make, side)
 
 
 if __name__ == "__main__":

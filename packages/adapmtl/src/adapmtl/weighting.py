@@ -236,12 +236,13 @@ def weighted_sum(losses: Mapping[str, Tensor], present: list[str], weights: Mapp
 
 
 def restore(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Copy stored tensors into these, after a check of their shapes."""
+    """Copy stored tensors into these, after a check of their shapes and types."""
     for name, tensor in own.items():
-        if tensor.shape != state[name].shape or tensor.dtype != state[name].dtype:
+        found = state[name]
+        if tensor.shape != found.shape or tensor.dtype != found.dtype:
             raise ValueError(
-                f"`state` must be of the same tasks and window. Got `{name}` of shape {tuple(state[name].shape)}, "
-                f"not {tuple(tensor.shape)}."
+                f"`state` must be of the same tasks and window. Got `{name}` of {found.dtype} {list(found.shape)}, "
+                f"not {tensor.dtype} {list(tensor.shape)}."
             )
     for name, tensor in own.items():
         tensor.copy_(state[name])

@@ -7,6 +7,7 @@ not mathematics.
 
 from mtl_core import cuda, weighting
 from mtl_core.checkpoint import StorageError
+from mtl_core.compaction import compact
 from mtl_core.components import Build, Builder, Head
 from mtl_core.data import Batch, MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate, mean_losses, sample_losses
@@ -42,6 +43,7 @@ __all__ = [
     "View",
     "__version__",
     "begin",
+    "compact",
     "cuda",
     "delta",
     "estimate_norms",

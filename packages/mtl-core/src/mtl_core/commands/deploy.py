@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import mtl_core
 from mtl_core.commands.architecture import Architecture
+from mtl_core.compaction import compact
 from mtl_core.components import placed
 from mtl_core.export import export
 from mtl_core.measure import measure, measured_notes, measured_table
@@ -18,11 +18,8 @@ from mtl_core.result import load
 
 def compacted(model: nn.Module, example: Tensor) -> nn.Module:
     """The model without what is zero; the model itself, and a line that says why, where that cannot be done."""
-    compact: Any = getattr(mtl_core, "compact", None)
-    if compact is None:
-        return model
     try:
-        small: nn.Module = compact(model, placed(example, model))
+        small = compact(model, placed(example, model))
     except (ValueError, TypeError, ArithmeticError) as error:
         print(f"The zeros stay in the model: {' '.join(str(error).split())}", file=sys.stderr)
         return model
