@@ -13,6 +13,8 @@ from torch import Tensor, nn
 import mtl_core as core
 from mtl_core import backbones, heads
 from mtl_core.checkpoint import StorageError
+from mtl_core.compaction import Choice, Kernels
+from mtl_core.dense import dense_form
 from mtl_core.export import Named
 from mtl_core.resize import resize
 from mtl_core.task import classification, segmentation
@@ -72,6 +74,26 @@ def test_sparse_kernels_are_written_in_dense_form(tmp_path: Path) -> None:
     x = torch.rand(5, 4, dtype=torch.float64)
     torch.testing.assert_close(run(path, x)["output"], model(x))
     assert isinstance(model[0], Kernel)
+
+
+def test_a_compacted_model_is_measured_and_written_by_task(tmp_path: Path) -> None:
+    """It knows its tasks: each has a way of its own, and maps the input's size; sparse kernels are dense in the file."""
+    torch.manual_seed(0)
+    model = core.SharedBackbone(backbones.tiny(width=0.5), TASKS, head).eval()
+    with torch.no_grad():
+        model.backbone.layer3.conv1.weight[torch.rand(16, 16, 3, 3) < 0.9] = 0.0
+    x = torch.rand(2, 3, 16, 16)
+    small = core.compact(model, x, kernels=Kernels({"backbone.layer3.conv1": Choice("tapped", 0.5)}))
+    assert any(hasattr(module, "dense_layer") for module in small.modules())
+    assert {name: task and task.dense for name, task in small.tasks.items()} == {"parts": True, "kind": False}
+    found = core.measure(small, x, repeats=2)
+    assert list(found.tasks) == ["parts", "kind"]
+    dense = dense_form(small)
+    for name in ("parts", "kind"):  # also where the part of a task was made before
+        torch.testing.assert_close(dense(x, [name])[name], model(x)[name], rtol=1e-4, atol=1e-4)
+        assert not any(hasattr(module, "dense_layer") for module in dense.part([name]).modules())
+    path = core.export(small, x, tmp_path / "m.pt2")
+    assert run(path, x)["parts"].shape == (2, 4, 16, 16)
 
 
 def test_weights_in_another_order_of_memory_are_written(tmp_path: Path) -> None:

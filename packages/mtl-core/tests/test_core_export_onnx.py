@@ -33,6 +33,10 @@ def shared(backbone: nn.Module, head: core.Head = ASPP, **options: Any) -> core.
     return core.SharedBackbone(backbone, TASKS, head, **options)
 
 
+def plain() -> core.SharedBackbone:
+    return shared(backbones.mobilenet_v2(width=0.125, output_stride=16, normalize=backbones.IMAGENET))
+
+
 def tapped() -> core.SharedBackbone:
     options: dict[str, Any] = {"taps": {"parts": "layer2", "kind": "layer3"}, "example": torch.zeros(1, *SIZE)}
     return shared(ResNet(Bottleneck, (1, 1, 1, 1), stem=(32, 64), width=0.125), **options)
@@ -75,9 +79,8 @@ class Several(nn.Module):
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
-    "tiny": (lambda: shared(backbones.tiny(normalize=backbones.IMAGENET)), ["parts", "kind"]),
     "taps": (tapped, ["parts", "kind"]),
-    "mobilenet": (lambda: shared(backbones.mobilenet_v2(width=0.125, output_stride=16)), ["parts", "kind"]),
+    "plain": (plain, ["parts", "kind"]),
     "groups": (groups, ["depth", "tall", "kind"]),
     "split": (split, ["depth"]),
     "several": (Several, ["maps.0", "maps.1", "one"]),

@@ -13,6 +13,7 @@ from mtl_core.checkpoint import StorageError, read_json, write_text
 from mtl_core.compaction.choice import Choice, Kernels
 from mtl_core.compaction.table import Table
 from mtl_core.components import chosen
+from mtl_core.task import Task
 
 FORMAT = 1
 """Version of the file of kernel choices."""
@@ -34,6 +35,7 @@ class Compacted(nn.Module):
         table: Layers before and after; `print(model.table)`.
         kernels: The kernels chosen; `kernels.layers` by the layer's name.
         names: The tasks' names; None for a model without tasks.
+        tasks: The tasks by name, None where the model did not know them.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Compacted(nn.Module):
         super().__init__()
         self.body, self.table, self.kernels = body, table, kernels
         self.names = None if tasks is None else tuple(tasks)
+        self.tasks: dict[str, Task | None] = dict.fromkeys(self.names or ())
         for node in body.graph.nodes:
             node.meta.clear()  # it holds tensors
         self._inputs = sum(node.op == "placeholder" for node in body.graph.nodes)

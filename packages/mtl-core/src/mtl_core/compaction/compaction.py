@@ -17,6 +17,7 @@ from mtl_core.compaction.folding import fold_norms
 from mtl_core.compaction.removal import remove_channels
 from mtl_core.compaction.table import tabulate
 from mtl_core.compaction.tracing import copied, record, trace
+from mtl_core.components import known_tasks
 from mtl_core.cuda import tensor_float_32
 from mtl_core.dense import dense_form
 
@@ -84,7 +85,9 @@ def compact(
         apart = max(difference(model, body, trial) for trial in trials(inputs))
         if not apart <= 1:
             raise ArithmeticError(_unequal(model, inputs, apart))
-    return Compacted(body, table, chosen, _outputs(body) if takes_tasks else tasks)
+    small = Compacted(body, table, chosen, _outputs(body) if takes_tasks else tasks)
+    small.tasks |= known_tasks(model)  # which of them predict maps
+    return small
 
 
 def _checked(model: nn.Module, example: Any) -> list[Any]:
