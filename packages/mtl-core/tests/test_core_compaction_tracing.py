@@ -268,5 +268,7 @@ def test_unequal_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         return {}
 
     monkeypatch.setattr(compaction, "remove_channels", wrong)
-    with pytest.raises(ArithmeticError, match=r"equals it up to 1e-05 .* Got \d.\de-04: the model is kept as it was"):
+    with pytest.raises(
+        ArithmeticError, match=r"equals it up to 1e-05 .* Got \d.\de-0[34]: the model is kept as it was"
+    ):
         compact(nn.Sequential(nn.Conv2d(3, 4, 1)).eval(), torch.randn(1, 3, 4, 4))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.commands.architecture import Architecture
-from mtl_core.compaction import compact
+from mtl_core.compaction import Kernels, compact
 from mtl_core.components import placed
 from mtl_core.export import export
 from mtl_core.measure import measure, measured_notes, measured_table
@@ -16,10 +16,10 @@ from mtl_core.page import aligned
 from mtl_core.result import load
 
 
-def compacted(model: nn.Module, example: Tensor) -> nn.Module:
+def compacted(model: nn.Module, example: Tensor, kernels: Kernels | None = None) -> nn.Module:
     """The model without what is zero; the model itself, and a line that says why, where that cannot be done."""
     try:
-        small = compact(model, placed(example, model))
+        small = compact(model, placed(example, model), kernels=kernels)
     except (ValueError, TypeError, ArithmeticError) as error:
         print(f"The zeros stay in the model: {' '.join(str(error).split())}", file=sys.stderr)
         return model
@@ -99,7 +99,8 @@ def _small(folder: Path, backbone: str | None) -> tuple[nn.Module, Tensor]:
     """A saved model without its zeros, and an input batch."""
     architecture = Architecture.stored(folder, backbone)
     example = architecture.example()
-    return compacted(load(folder, architecture.build), example), example
+    # Files carry no sparse kernels: none is chosen.
+    return compacted(load(folder, architecture.build), example, Kernels()), example
 
 
 def _write(model: nn.Module, example: Tensor, path: Path) -> None:
