@@ -109,7 +109,7 @@ def test_both_remove_the_zeros_first(trained: Path, monkeypatch: pytest.MonkeyPa
     """`compact` makes the model that is written, and a second row of the table."""
     seen, written = [], []
 
-    def compact(model: Any, example: torch.Tensor) -> Any:
+    def compact(model: Any, example: torch.Tensor, kernels: Any = None) -> Any:
         seen.append(tuple(example.shape))
         return torch.nn.Sequential(model)
 
@@ -124,7 +124,7 @@ def test_both_remove_the_zeros_first(trained: Path, monkeypatch: pytest.MonkeyPa
     assert run("export", str(trained / "a"), "model.pt2") == 0
     assert (seen, written) == ([(1, 1, 8, 8)] * 2, ["Sequential"])
 
-    def refuses(model: Any, example: torch.Tensor) -> Any:
+    def refuses(model: Any, example: torch.Tensor, kernels: Any = None) -> Any:
         raise ValueError("`model` must be\ntraceable.")
 
     monkeypatch.setattr(deploy, "compact", refuses)
