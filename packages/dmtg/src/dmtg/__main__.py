@@ -11,7 +11,10 @@ main = command_line(
     plots=PLOTS,
     description="Group tasks into a few networks and train these, in one run.",
     # As much time as the kit's own demos: K branches cost K times as much.
-    demo={"rooms": {"groups": 2, "epochs": 10, "logits_lr": 0.05}, "domains": {"groups": 2, "epochs": 5, "logits_lr": 0.05}},
+    demo={
+        "rooms": {"groups": 2, "epochs": 10, "logits_lr": 0.05},
+        "domains": {"groups": 2, "epochs": 5, "logits_lr": 0.05},
+    },
 )
 
 if __name__ == "__main__":

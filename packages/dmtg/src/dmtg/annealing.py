@@ -4,8 +4,8 @@ A task goes where its loss has been smaller, softly at first and ever more sharp
 
 $$G_{ij} = \frac{\exp(-\bar\ell_{ij}/T)}{\sum_l \exp(-\bar\ell_{il}/T)}$$
 
-with the running mean $\bar\ell$ of the losses and a temperature that falls from 0.1 to 0.003. Not of the poster. It needs branches
-that start differently (`Config(init_noise=...)`): among equal branches every loss is equal, and so is every weight.
+with the running mean $\bar\ell$ of the losses and a temperature that falls from 0.1 to 0.003. Not of the poster. It needs
+branches that start differently (`Config(init_noise=...)`): among equal branches every loss is equal, and so is every weight.
 """
 
 import math

@@ -134,8 +134,8 @@ def fit(build: Build, data: MultiTaskData, config: Config | None = None, run: Ru
         model = BranchedModel(
             build, data.tasks, K, config.stem, init_noise=config.init_noise, grad_scale=config.grad_scale
         )
-        distribution = _distribution(len(names), config)
-    run.place(model), run.place(distribution)
+        run.place(model)
+        distribution = run.place(_distribution(len(names), config))
     weights = {"params": list(model.parameters()), "lr": config.lr, "weight_decay": config.weight_decay}
     logits = {"params": list(distribution.parameters()), "lr": config.lr, "weight_decay": 0.0}
     if config.logits_lr is not None:
@@ -221,7 +221,9 @@ def _found(names: Sequence[str], distribution: Distribution, phase: Phase, confi
         "groups": groups,
         "probabilities": probabilities,
         "changed": [epoch + 1 for epoch in range(1, config.epochs) if where[epoch] != where[epoch - 1]],
-        "dropped": [{"task": name, "group": f"group{j}", "epoch": epoch} for name, j, epoch in sorted(lost, key=_epoch)],
+        "dropped": [
+            {"task": name, "group": f"group{j}", "epoch": epoch} for name, j, epoch in sorted(lost, key=_epoch)
+        ],
         "saved": {"heads": heads, "branches": branches},
         "headline": [
             f"{len(names)} tasks in {len(groups)} of {config.groups} groups: "

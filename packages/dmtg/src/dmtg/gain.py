@@ -3,8 +3,8 @@ r"""The poster's figures: total error, total loss, the gain over naive multi-tas
 $$\text{TotalError} = 100 \sum_i (1 - \text{acc}_i), \quad \text{TotalLoss} = \sum_i \ell_i, \quad
 \text{NormGain} = \frac{100}{N} \sum_i \frac{\text{ref}_i - x_i}{\text{ref}_i}$$
 
-with $x$ the errors or losses, and ref those of naive multi-task learning (one shared encoder). The poster prints no formula; these
-give its tables again (`shared/paper_results` in the repository says how far).
+with $x$ the errors or losses, and ref those of naive multi-task learning (one shared encoder). The poster prints no formula;
+these give its tables again.
 """
 
 import math
