@@ -50,8 +50,16 @@ class Setting:
     lr: float = 1e-3
     logits_lr: float = 0.02
 
-    def train(self, folder: Path, *, method: str, groups: int, seed: int, epochs: int, found: Groups = ()) -> nn.Module:
-        """The model that a method gives.
+    def train(self, folder: Path, *, seed: int, **asked: Any) -> nn.Module:
+        """The model that a method gives, for `_train`; batch norms are estimated anew, as DMTG does it at its end."""
+        model = self._train(folder, seed=seed, **asked).train()
+        mtl_core.estimate_norms(model, self.data(seed).train, batch_size=self.batch, seed=seed)
+        return model.eval()
+
+    def _train(
+        self, folder: Path, *, method: str, groups: int, seed: int, epochs: int, found: Groups = ()
+    ) -> nn.Module:
+        """Train one.
 
         Args:
             folder: For the runs.

@@ -120,10 +120,13 @@ def test_it_is_the_loop_written_by_hand():
 
 
 def test_one_group_is_naive_multi_task_learning():
-    """K = 1: the weights of core's plain training, to rounding."""
+    """K = 1: the predictions of core's plain training, whose batch norms are estimated anew, too, to rounding."""
     config = {"epochs": 3, "batch_size": 8, "lr": 0.01}
-    ours = dmtg.fit(build, common(), dmtg.Config(groups=1, **config), quiet(precision="float64"))
-    plain = mtl_core.fit(build, common(), mtl_core.Config(**config), quiet(precision="float64"))
+    data = common()
+    ours = dmtg.fit(build, data, dmtg.Config(groups=1, **config), quiet(precision="float64"))
+    plain = mtl_core.fit(build, data, mtl_core.Config(**config), quiet(precision="float64"))
+    mtl_core.estimate_norms(plain.model.train(), data.train, batch_size=8)
+    plain.model.eval()
     assert ours.report.groups == {"group0": list(NAMES)}
     x = images()[0].double()
     for name, prediction in plain.model(x).items():
@@ -175,6 +178,30 @@ def test_ties_at_the_start_leave_one_group():
     result = dmtg.fit(build, common(), dmtg.Config(groups=3, epochs=1, logits_lr=0.0), quiet())
     assert result.report.groups == {"group0": list(NAMES)}
     assert result.report.encoders == {"search": 3.0, "final": 1.0}
+
+
+def test_the_norms_of_a_group_know_the_inputs_of_its_own_tasks_only():
+    """Two data sets, a hundred times apart: as every branch meets both, a running mean would lie between them."""
+    x, targets = images()
+    sources = [arrays(x, {"tall": targets["tall"]}), arrays(100 + x, {"dark": targets["dark"]})]
+
+    def normed(tasks):
+        backbone = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
+        return SharedBackbone(backbone, tasks, lambda c, t: nn.Linear(c, 1), example=torch.zeros(1, 1, 8, 8))
+
+    config = dmtg.Config(groups=2, epochs=2, distribution=Apart)
+    model = dmtg.fit(normed, MultiTaskData(TASKS[1:], sources), config, quiet()).model
+    means = [float(group.backbone[0].running_mean) for group in model.groups.values()]
+    assert means == pytest.approx([0.5, 100.5], abs=0.05)
+
+
+class Apart(dmtg.GroupDistribution):
+    """Task i in group i."""
+
+    def __init__(self, tasks, groups):
+        super().__init__(tasks, groups)
+        with torch.no_grad():
+            self.logits.copy_(1 + 9 * torch.eye(tasks, groups))
 
 
 def test_batches_without_a_label_of_a_task_are_no_trouble_and_data_without_any_are_refused():

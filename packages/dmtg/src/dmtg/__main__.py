@@ -12,8 +12,8 @@ main = command_line(
     description="Group tasks into a few networks and train these, in one run.",
     # As much time as the kit's own demos: K branches cost K times as much.
     demo={
-        "rooms": {"groups": 2, "epochs": 10, "logits_lr": 0.05},
-        "domains": {"groups": 2, "epochs": 5, "logits_lr": 0.05},
+        "rooms": {"groups": 2, "epochs": 10, "logits_lr": 0.03},
+        "domains": {"groups": 2, "epochs": 5, "logits_lr": 0.03},
     },
 )
 

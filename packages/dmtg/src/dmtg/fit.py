@@ -18,7 +18,7 @@ from dmtg import plots
 from dmtg.gain import relative_encoders
 from dmtg.grouping import Distribution, GroupDistribution, grouped_loss
 from dmtg.network import BranchedModel, groups_of
-from mtl_core import Builder, MultiTaskData, Result, Run, begin
+from mtl_core import Builder, MultiTaskData, Result, Run, begin, estimate_norms
 from mtl_core import Config as PlainConfig
 from mtl_core import fit as fit_plain
 from mtl_core.components import Build
@@ -154,6 +154,8 @@ def fit(build: Build, data: MultiTaskData, config: Config | None = None, run: Ru
                 phase.record(**_curves(names, distribution.probabilities()))
     with run.seeded("groups"):
         final = run.place(model.pruned(build, distribution.assignment()))  # Eq. (3)
+    # A branch has met the inputs of all tasks; its batch norms are to know those of its own.
+    estimate_norms(final, data.train, batch_size=config.batch_size, seed=run.seed)
     if config.finetune_epochs:
         plain = PlainConfig(config.finetune_epochs, config.batch_size, config.lr, config.weight_decay)
         fit_plain(lambda tasks: final, data, plain, run.child("finetune"))

@@ -21,10 +21,12 @@ def probabilities_over_training(report: Report) -> "Figure":
     for axis, task in zip(axes.flat, tasks, strict=False):
         for j, values in enumerate(_curves(report, task)):
             axis.plot(range(1, len(values) + 1), values, color=COLOURS[j % len(COLOURS)], label=f"group{j}")
-        axis.set_title(task, color=INK, loc="left")
+        axis.set_title(task, color=INK, loc="left", fontsize=9)
         axis.set_ylim(0, 1)
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
+    for axis in axes.flat[max(0, len(tasks) - columns) : len(tasks)]:
+        axis.set_xlabel("epoch")
     handles = axes[0, 0].get_lines()
     names = [line.get_label() for line in handles]
     figure.legend(handles, names, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
