@@ -113,9 +113,9 @@ class Architecture:
         backbone = find_backbone(
             self.backbone, Shape(self.width, self.output_stride, channels, min(sides, default=0), norm)
         )
-        known = isinstance(getattr(backbone, "channels", None), int)
         head = find_head(self.head, self.head_width, norm)
-        return SharedBackbone(backbone, tasks, head, example=None if known else self.example())
+        # The example is needed where a method splits the model or moves its heads.
+        return SharedBackbone(backbone, tasks, head, example=self.example())
 
     def example(self, batch: int = 1) -> Tensor:
         """A batch as the model takes it: images in [0, 1], always the same; of other inputs zeros."""
