@@ -106,9 +106,8 @@ def architecture(data: MultiTaskData, options: Training) -> tuple[Build, str]:
     example = (sample.float() / 255 if sample.dtype == torch.uint8 else sample.float()).unsqueeze(0)
 
     def build(tasks: dict[str, Task]) -> nn.Module:
-        backbone = find_backbone(options.backbone, shape)
-        known = isinstance(getattr(backbone, "channels", None), int)
-        return SharedBackbone(backbone, tasks, head, example=None if known else example)
+        # With an example a method may attach heads at other layers.
+        return SharedBackbone(find_backbone(options.backbone, shape), tasks, head, example=example)
 
     with torch.random.fork_rng(devices=[]):
         build(data.tasks)  # refuses now what does not fit, before a folder is made

@@ -1,0 +1,5 @@
+"""Pictures of what LOMT found."""
+
+from typing import Any
+
+PLOTS: tuple[Any, ...] = ()
