@@ -108,7 +108,8 @@ def _longest_path(backbone: nn.Module) -> MainBranch | None:
         path.append(longest[path[-1]][1])
     path = path[-2::-1]  # from the input on, without the None at its beginning
     fork = next((place for place, node in enumerate(path) if len(_users(node)) > 1), None)
-    found = [n.target for n in path[fork or 0 :] if n.op == "call_module" and isinstance(modules[n.target], _ConvNd)]
+    after = path if fork is None else path[fork + 1 :]
+    found = [n.target for n in after if n.op == "call_module" and isinstance(modules[n.target], _ConvNd)]
     once = tuple(name for name in found if calls.count(name) == 1)
     if not once:
         raise ValueError("`build` must give a backbone with convolutions on its main branch. Got one without.")

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 
 from lomt.attach import Tap
 from lomt.layers import Rule, last_layer
-from lomt.prox import Group
 from mtl_core.fit import FUSED_ADAM
+
+Group: TypeAlias = Literal["in", "out"]
+"""Which weights of a convolution form a group: those that read one input channel, or those that make one output channel."""
 
 
 @dataclass(frozen=True)

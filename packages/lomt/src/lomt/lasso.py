@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from lomt.prox import Group, group_size, grouped, groups_of, prox_group_lasso, shrink
+from lomt.prox import group_size, grouped, groups_of, prox_group_lasso, shrink
 
 ADAM = (torch.optim.Adam, torch.optim.AdamW)
 
@@ -56,7 +56,7 @@ class GroupLasso:
         params: Iterable[nn.Module | Tensor],
         lambda_: float = 1e-3,
         *,
-        group: Group = "in",
+        group: str = "in",
     ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"`optimizer` must be a torch optimizer. Got `{type(optimizer).__name__}`.")
@@ -70,7 +70,7 @@ class GroupLasso:
                 stacklevel=2,
             )
         self._optimizer, self._lambda, self._group = optimizer, float(lambda_), group
-        self._layers: dict[int, tuple[Tensor, Group, int]] = {}
+        self._layers: dict[int, tuple[Tensor, str, int]] = {}
         for item in params:
             weight, axis, conv_groups = _weight_of(item, group)
             self._layers.setdefault(id(weight), (weight, axis, conv_groups))
@@ -127,7 +127,7 @@ def _metric(state: dict[str, Any], settings: dict[str, Any]) -> Tensor:
     return (v / correction).sqrt_().add_(settings["eps"] or torch.finfo(v.dtype).tiny)
 
 
-def _weight_of(item: nn.Module | Tensor, group: Group) -> tuple[Tensor, Group, int]:
+def _weight_of(item: nn.Module | Tensor, group: str) -> tuple[Tensor, str, int]:
     if isinstance(item, Tensor) and item.ndim >= 2:
         return item, group, 1
     if isinstance(item, _ConvNd):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from lomt.branch import main_branch
-from lomt.prox import Group, group_norms, groups_of
+from lomt.prox import group_norms, groups_of
 from mtl_core.components import components_of
 
 Rule: TypeAlias = Callable[[Mapping[str, bool]], str]
@@ -54,7 +54,7 @@ def convolutions(model: nn.Module) -> dict[str, _ConvNd]:
     return {name: module for name, module in found if isinstance(module, _ConvNd)}
 
 
-def densities(model: nn.Module, *, group: Group = "in", layers: Sequence[str] = ()) -> dict[str, Density]:
+def densities(model: nn.Module, *, group: str = "in", layers: Sequence[str] = ()) -> dict[str, Density]:
     """The sparsity pattern of the main branch, in forward order (Figure 2).
 
     Args:
@@ -75,7 +75,7 @@ def densities(model: nn.Module, *, group: Group = "in", layers: Sequence[str] = 
     return {name: density(modules[name], group) for name in main_branch(backbone_of(model), layers).layers}
 
 
-def density(layer: _ConvNd, group: Group = "in") -> Density:
+def density(layer: _ConvNd, group: str = "in") -> Density:
     """The groups of one convolution that are not zero."""
     norms = group_norms(*groups_of(layer, group))
     return Density(int((norms > 0).sum()), norms.numel())
@@ -97,7 +97,7 @@ def is_active(found: Density, min_density: float = 0.01) -> bool:
 
 
 def active_layers(
-    model: nn.Module, min_density: float = 0.01, *, group: Group = "in", layers: Sequence[str] = ()
+    model: nn.Module, min_density: float = 0.01, *, group: str = "in", layers: Sequence[str] = ()
 ) -> dict[str, bool]:
     """Which layers of the main branch are active, in forward order.
 
@@ -167,11 +167,10 @@ def choose_layer(
         raise ValueError(
             f"`lambda_` must leave task `{task}` a layer. Got `lambda_ = {lambda_:g}`, at which every layer is empty: lower it."
         )
-    layer = rule(active)
+    layer, before = rule(active), prefix_layer(active)
     gap = next(name for name, on in active.items() if not on)
     names = list(active)
-    if names.index(gap) < names.index(layer):
-        before = prefix_layer(active)
+    if before != layer and names.index(gap) < names.index(layer):
         warnings.warn(
             f"Task `{task}` takes `{layer}`, and `{gap}` before it is empty. The last layer before the gap is `{before}`, "
             "which `rule=prefix_layer` takes.",
@@ -180,7 +179,7 @@ def choose_layer(
     return layer
 
 
-def zeros(model: nn.Module, group: Group = "in") -> dict[str, float]:
+def zeros(model: nn.Module, group: str = "in") -> dict[str, float]:
     """Shares of all groups and of all weights of the backbone's convolutions that are zero.
 
     Examples:

@@ -16,21 +16,17 @@ Upadhyay et al., *Giving each task what it needs*, Eq. (1) and (3), with the thr
 """
 
 import math
-from typing import Literal, TypeAlias
 
 import torch
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from mtl_core.types import Float, Tensor
 
-Group: TypeAlias = Literal["in", "out"]
-"""Which weights of a convolution form a group: those that read one input channel, or those that make one output channel."""
-
 MOST_STEPS = 60
 """Newton needs about six steps; this many only where numbers are at the end of their type."""
 
 
-def group_size(W: Float[Tensor, "out_channels in_channels *kernel"], group: Group = "in", conv_groups: int = 1) -> int:
+def group_size(W: Float[Tensor, "out_channels in_channels *kernel"], group: str = "in", conv_groups: int = 1) -> int:
     """Number of weights in each group, $N_g$.
 
     Args:
@@ -49,7 +45,7 @@ def group_size(W: Float[Tensor, "out_channels in_channels *kernel"], group: Grou
 
 @torch.no_grad()
 def group_norms(
-    W: Float[Tensor, "out_channels in_channels *kernel"], group: Group = "in", conv_groups: int = 1
+    W: Float[Tensor, "out_channels in_channels *kernel"], group: str = "in", conv_groups: int = 1
 ) -> Float[Tensor, " groups"]:
     r"""Euclidean norm of each group, $\lVert\theta^g\rVert_2$, in the order of the channels.
 
@@ -71,7 +67,7 @@ def group_norms(
 
 
 def penalty(
-    W: Float[Tensor, "out_channels in_channels *kernel"], lambda_: float, group: Group = "in", conv_groups: int = 1
+    W: Float[Tensor, "out_channels in_channels *kernel"], lambda_: float, group: str = "in", conv_groups: int = 1
 ) -> Float[Tensor, ""]:
     r"""The penalty of one convolution, $\sum_g \lambda\sqrt{N_g}\,\lVert\theta^g\rVert_2$.
 
@@ -94,7 +90,7 @@ def penalty(
 def prox_group_lasso(
     W: Float[Tensor, "out_channels in_channels *kernel"],
     threshold: float | Float[Tensor, " groups"],
-    group: Group = "in",
+    group: str = "in",
     conv_groups: int = 1,
 ) -> Float[Tensor, "out_channels in_channels *kernel"]:
     r"""Shrink every group by `threshold`; groups no longer than that become zero.
@@ -126,9 +122,9 @@ def prox_group_lasso(
 @torch.no_grad()
 def prox_group_lasso_weighted(
     W: Float[Tensor, "out_channels in_channels *kernel"],
-    D: Float[Tensor, "out_channels in_channels *kernel"],
+    D: Float[Tensor, "*shape"],
     threshold: float | Float[Tensor, " groups"],
-    group: Group = "in",
+    group: str = "in",
     conv_groups: int = 1,
 ) -> Float[Tensor, "out_channels in_channels *kernel"]:
     r"""Minimise $\tfrac12\sum_i D_i (u_i - \theta_i)^2 + \tau\lVert u\rVert_2$ over each group.
@@ -212,7 +208,7 @@ def _length(
 
 
 def grouped(
-    W: Float[Tensor, "out_channels in_channels *kernel"], group: Group, conv_groups: int
+    W: Float[Tensor, "out_channels in_channels *kernel"], group: str, conv_groups: int
 ) -> Float[Tensor, "blocks a groups b"]:
     """A view in which a group is what the second and the last axis run over."""
     if group not in ("in", "out"):
@@ -224,7 +220,7 @@ def grouped(
     return W.reshape(conv_groups, len(W) // conv_groups, W.shape[1], -1)
 
 
-def groups_of(layer: _ConvNd, group: Group = "in") -> tuple[Tensor, Group, int]:
+def groups_of(layer: _ConvNd, group: str = "in") -> tuple[Tensor, str, int]:
     """Weight, axis of the groups and `conv_groups` of a convolution, as the functions here take them.
 
     The weight of a transposed convolution is stored with the input channels first, so there the two axes change places.
