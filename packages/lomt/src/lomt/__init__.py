@@ -6,6 +6,7 @@ learning*.
 
 from lomt.attach import attach, compression, prefix_parameters, with_layers
 from lomt.branch import main_branch
+from lomt.cam import grad_cam
 from lomt.config import Config
 from lomt.fit import fit, fit_attached, fit_sparse
 from lomt.grid import choose_lambda, lambda_grid
@@ -28,6 +29,7 @@ __all__ = [
     "fit",
     "fit_attached",
     "fit_sparse",
+    "grad_cam",
     "group_norms",
     "group_size",
     "lambda_grid",

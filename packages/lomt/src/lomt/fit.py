@@ -17,7 +17,7 @@ from lomt import plots
 from lomt.attach import attach, compression, prefix_parameters
 from lomt.branch import after_activation, main_branch
 from lomt.config import Config
-from lomt.grid import choose_lambda, measured
+from lomt.grid import check_validation, choose_lambda, measured
 from lomt.layers import backbone_of
 from lomt.single import Setting, Sparse, layer_of, shares, train_sparse
 from mtl_core import Build, Builder, MultiTaskData, Result, Run, TaskGroups, begin, estimate_norms, weighting
@@ -130,8 +130,8 @@ def fit_attached(
 
 def _check(builder: Builder, data: MultiTaskData, config: Config, run: Run) -> nn.Module:
     """Refuse before phase 1 what phase 2 could not build, and say what phase 1 cannot find; gives a backbone."""
-    if config.lambdas and data.validation is None:
-        raise ValueError("`data` must have a validation part to choose `lambda_` on. Got data without.")
+    if config.lambdas:
+        check_validation(data)
     with run.seeded("trial"):
         backbone = backbone_of(builder(data.tasks))
         branch = main_branch(backbone, config.layers)

@@ -46,21 +46,27 @@ def lambda_grid(
     """
     config = dataclasses.replace(config or Config(), lambdas=tuple(lambdas))
     run = begin(run, "lomt", config, data)
+    check_validation(data)
     rows = measured(train_sparse(Builder(build), data, config, run, config.lambdas), data, config)
     return Report({**run.context, "phases": run.phases, "grid": rows, "chosen": choose_lambda(rows)})
 
 
-def measured(found: Mapping[Setting, Sparse], data: MultiTaskData, config: Config) -> list[dict[str, Any]]:
-    """The rows of the grid.
+def check_validation(data: MultiTaskData) -> None:
+    """Refuse data on which nothing can be chosen.
 
     Raises:
-        ValueError: If the data have no validation part.
+        ValueError: If there is no validation part.
     """
     if data.validation is None:
         raise ValueError("`data` must have a validation part to choose `lambda_` on. Got data without.")
+
+
+def measured(found: Mapping[Setting, Sparse], data: MultiTaskData, config: Config) -> list[dict[str, Any]]:
+    """The rows of the grid, for data with a validation part."""
     rows = []
     for setting, sparse in found.items():
         if setting.repeat == 0:
+            assert data.validation is not None
             part = data.validation.select([setting.task])
             row = {"lambda": setting.lambda_, "task": setting.task, **_layer(setting, found, config)}
             row |= shares(setting.task, found, setting.lambda_)

@@ -21,16 +21,17 @@ from mtl_core.randomness import key
 
 
 class Setting(NamedTuple):
-    """One training of phase 1: task, strength, and which of the seeds."""
+    """One training of phase 1: task, strength, which of the strengths it is, and which of the seeds."""
 
     task: str
     lambda_: float
+    place: int = 0
     repeat: int = 0
 
     @property
     def name(self) -> str:
-        """Name of its folder, and of its phase in the report."""
-        return f"{self.task}.{self.lambda_:g}.{self.repeat}"
+        """Name of its folder: the place and not the strength, so that a folder refuses another strength at once."""
+        return f"{self.task}.{self.place}.{self.repeat}"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,15 @@ def train_sparse(
         run: The method's run.
         lambdas: Strengths.
     """
-    settings = {s.name: s for t in data.tasks for v in lambdas for r in range(config.seeds) for s in [Setting(t, v, r)]}
-    found = run.spread(list(settings), lambda name, child: _train(builder, data, config, child, settings[name]))
-    return {settings[name]: sparse for name, sparse in found.items()}
+    settings = [
+        Setting(task, lambda_, place, repeat)
+        for task in data.tasks
+        for place, lambda_ in enumerate(lambdas)
+        for repeat in range(config.seeds)
+    ]
+    named = {setting.name: setting for setting in settings}
+    found = run.spread(list(named), lambda name, child: _train(builder, data, config, child, named[name]))
+    return {named[name]: sparse for name, sparse in found.items()}
 
 
 def _train(builder: Builder, data: MultiTaskData, config: Config, run: Run, setting: Setting) -> Sparse:
@@ -107,6 +114,7 @@ def shares(task: str, found: Mapping[Setting, Sparse], lambda_: float) -> dict[s
     return {
         "zero groups": sum(s.zeros["groups"] for s in mine) / len(mine),
         "zero weights": sum(s.zeros["weights"] for s in mine) / len(mine),
+        "phase": next(f"{s.name}/sparse" for s in found if (s.task, s.lambda_) == (task, lambda_)),
         "pattern": {
             layer: min(s.pattern[layer].left / s.pattern[layer].groups for s in mine) for layer in mine[0].pattern
         },
