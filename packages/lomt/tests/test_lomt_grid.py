@@ -111,6 +111,12 @@ def test_a_grid_that_leaves_a_task_no_layer_at_any_value_is_refused() -> None:
         choose_lambda(rows(a=(1.0, 1.0, 1.0), b=(None, None, None)))
 
 
+def test_a_grid_shows_what_it_measured_even_where_nothing_can_be_chosen(data) -> None:
+    """Then `chosen` is None."""
+    report = lomt.lambda_grid(build, data.select(["kind"]), CONFIG, Run(progress=False), lambdas=(100.0,))
+    assert (report.chosen, report.grid[0]["empty"], report.grid[0]["zero weights"]) == (None, True, 1.0)
+
+
 def test_a_grid_needs_a_validation_part(data) -> None:
     """Before anything is trained."""
     bare = copy.copy(data)

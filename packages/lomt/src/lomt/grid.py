@@ -38,17 +38,18 @@ def lambda_grid(
 
     Returns:
         A report: `grid` is a list with, for each value and task, `lambda`, `task`, `layer` (None where every layer is empty),
-        `zero groups`, `zero weights`, `loss` and `metrics`; `chosen` is what `choose_lambda` takes.
+        `zero groups`, `zero weights`, `loss` and `metrics`; `chosen` is what `choose_lambda` takes, None where it refuses.
 
     Raises:
-        ValueError: If there is no validation part, or at each value some task has no layer left.
+        ValueError: If there is no validation part.
         TypeError: If `data` or `config` is not of its type.
     """
     config = dataclasses.replace(config or Config(), lambdas=tuple(lambdas))
     run = begin(run, "lomt", config, data)
     check_validation(data)
     rows = measured(train_sparse(Builder(build), data, config, run, config.lambdas), data, config)
-    return Report({**run.context, "phases": run.phases, "grid": rows, "chosen": choose_lambda(rows)})
+    chosen = choose_lambda(rows) if usable(rows) else None
+    return Report({**run.context, "phases": run.phases, "grid": rows, "chosen": chosen})
 
 
 def check_validation(data: MultiTaskData) -> None:
@@ -93,7 +94,7 @@ def choose_lambda(rows: Sequence[Mapping[str, Any]], tolerance: float = 0.05) ->
         ...                for v, l in ((0.001, 1.0), (0.01, 1.02), (0.1, 2.0))])
         0.01
     """
-    possible = [v for v in {row["lambda"] for row in rows} if not any(r["empty"] for r in rows if r["lambda"] == v)]
+    possible = usable(rows)
     if not possible:
         empty = sorted({row["task"] for row in rows if row["empty"]})
         raise ValueError(
@@ -108,6 +109,12 @@ def choose_lambda(rows: Sequence[Mapping[str, Any]], tolerance: float = 0.05) ->
     means = {value: sum(several) / max(1, len(several)) for value, several in excess.items()}
     limit = min(means.values()) + tolerance
     return max(value for value, mean in means.items() if mean <= limit)
+
+
+def usable(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The values at which each task has a layer left."""
+    values = dict.fromkeys(row["lambda"] for row in rows)
+    return [value for value in values if not any(row["empty"] for row in rows if row["lambda"] == value)]
 
 
 def _layer(setting: Setting, found: Mapping[Setting, Sparse], config: Config) -> dict[str, Any]:
