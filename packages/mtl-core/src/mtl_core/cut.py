@@ -16,7 +16,7 @@ def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
 
     Args:
         backbone: Traceable by torch.fx, or already giving a dict (then it is returned as it is).
-        layers: Names of submodules that are called exactly once, or `OUTPUT`.
+        layers: Names of submodules that are called exactly once, names of other steps of the trace (`relu_3`), or `OUTPUT`.
 
     Raises:
         ValueError: If a layer is not called exactly once, or the backbone cannot be traced.
@@ -50,11 +50,12 @@ def cut(backbone: nn.Module, layers: Sequence[str]) -> nn.Module:
     (output,) = (node for node in graph.nodes if node.op == "output")
     given = output.args[0]
     calls = {**tracer.calls, **{k: [v] for k, v in given.items()}} if isinstance(given, dict) else tracer.calls
-    nodes = {path: [v.node if isinstance(v, fx.Proxy) else v for v in values] for path, values in calls.items()}
+    nodes: dict[str, list[Any]] = {node.name: [node] for node in graph.nodes if node.op.startswith("call_")}
+    nodes |= {path: [v.node if isinstance(v, fx.Proxy) else v for v in values] for path, values in calls.items()}
     nodes.setdefault(OUTPUT, [given])
     for layer in layers:
         if len(nodes.get(layer, [])) != 1 or not isinstance(nodes[layer][0], fx.Node):
-            once = [path for path, values in nodes.items() if len(values) == 1]
+            once = [path for path, values in calls.items() if len(values) == 1]
             raise ValueError(f"`taps` must name layers called exactly once, as {once[:4]}. Got `{layer}`.")
     tapped = {layer: nodes[layer][0] for layer in layers}
     for layer, node in tapped.items():
@@ -105,6 +106,12 @@ def _overwrites(node: Any, backbone: nn.Module) -> bool:
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
     in_place = name.endswith("_") and not name.endswith("__")
     return bool(node.kwargs.get("inplace")) or in_place or name in ("iadd", "isub", "imul", "itruediv")
+
+
+def gives_output(backbone: nn.Module) -> bool:
+    """Whether a backbone says that it gives `{layer: features}` with its own output among them."""
+    layers = getattr(backbone, "layers", None)
+    return isinstance(layers, (tuple, list)) and OUTPUT in layers
 
 
 def _gives_layers(backbone: nn.Module) -> bool:

@@ -47,12 +47,17 @@ def check(folder: Path, mine: dict[str, Any], *, writes: bool) -> None:
 
 
 def of_training(model: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Names, shapes and initial values of the weights, and the settings of the optimizer."""
+    """Names, shapes and initial values of the weights, and the settings of the optimizer.
+
+    What wraps an optimizer says by `settings() -> dict` what its groups do not tell.
+    """
+    settings: dict[str, Any] = getattr(optimizer, "settings", dict)()
     groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     return {
         "parameters": {name: [list(p.shape), p.requires_grad] for name, p in model.named_parameters()},
         "initial weights": randomness.digest(model.state_dict()),
         "optimizer": [type(optimizer).__name__, json.loads(json.dumps(groups, default=_without_address))],
+        **({"optimizer settings": settings} if settings else {}),
     }
 
 

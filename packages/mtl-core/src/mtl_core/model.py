@@ -26,7 +26,7 @@ from mtl_core.components import (
     structure_of,
     tasks_of,
 )
-from mtl_core.cut import OUTPUT, cut, split
+from mtl_core.cut import OUTPUT, cut, gives_output, split
 from mtl_core.task import Task
 
 
@@ -39,7 +39,8 @@ class SharedBackbone(nn.Module):
         head: Makes the head of a task for a number of channels; called once per task.
         taps: Layer of the backbone from which a task's head takes its features, by task; tasks that are not named take
             the backbone's output. Everything past the deepest layer used is cut (torch.fx). A backbone that cannot be
-            traced must itself return `{layer: features}`.
+            traced must itself return `{layer: features}` and name them in an attribute `layers`; one named `output` is
+            what tasks without a tap take.
         example: One input batch, from which channels are found; without it `backbone.channels` is read.
 
     Raises:
@@ -74,7 +75,7 @@ class SharedBackbone(nn.Module):
             if name not in self._tasks:
                 raise ValueError(f"`taps` must name tasks of the model {list(self._tasks)}. Got `{name}`.")
         layers = list(dict.fromkeys(self.taps.get(name, OUTPUT) for name in self._tasks))
-        self._layered = layers != [OUTPUT]
+        self._layered = layers != [OUTPUT] or gives_output(backbone)
         self.backbone = cut(backbone, layers) if self._layered else backbone
         channels = self._channels(layers)
         self.heads = nn.ModuleDict({n: head(channels[self.taps.get(n, OUTPUT)], t) for n, t in self._tasks.items()})
@@ -98,18 +99,24 @@ class SharedBackbone(nn.Module):
         """What `restructure` needs to make this model of a newly built one."""
         return {"taps": self.taps}
 
-    def restructure(self, structure: Mapping[str, Any]) -> "SharedBackbone":
+    def restructure(self, structure: Mapping[str, Any], example: Tensor | None = None) -> "SharedBackbone":
         """The same architecture with the taps of `structure`; weights are those of this model where layers remain.
+
+        Args:
+            structure: What `structure()` gives: `{"taps": {task: layer}}`.
+            example: One input batch, for a model that was made without.
 
         Raises:
             ValueError: If this model has taps already and other ones are asked for.
+            TypeError: If there is no example, neither here nor of the model.
         """
         taps = dict(structure.get("taps", {}))
         if taps == self.taps:
             return self
         if self.taps:
             raise ValueError(f"`restructure` must be called on a model without taps. Got one with {self.taps}.")
-        return SharedBackbone(self.backbone, self._tasks, self._head, taps, self._example)
+        known = self._example if self._example is not None else example
+        return SharedBackbone(self.backbone, self._tasks, self._head, taps, known)
 
     def split(self, layer: str) -> tuple["Stem", "SharedBackbone"]:
         """The backbone up to a layer, and a model of what follows; weights are those of this model.
