@@ -37,7 +37,6 @@ class Setting:
     Args:
         data: Makes the data of a seed.
         build: The architecture.
-        epochs: Passes of the data.
         batch: Samples a source and step.
         lr: Learning rate.
         logits_lr: That of DMTG's logits: the released code makes 63,000 steps at 8e-4, these studies some hundred.
@@ -45,7 +44,6 @@ class Setting:
 
     data: Callable[[int], MultiTaskData]
     build: Build
-    epochs: int
     batch: int = 16
     lr: float = 1e-3
     logits_lr: float = 0.02

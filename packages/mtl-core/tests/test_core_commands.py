@@ -17,7 +17,8 @@ from torch import nn
 import mtl_core as core
 from mtl_core.commands import command_line
 from mtl_core.commands.names import BACKBONES, Shape, find_backbone, find_data, find_function, find_head, group_norm
-from mtl_core.commands.options import DEMOS, config_of, fit_options, option_fields
+from mtl_core.commands.options import DEMOS, Training, config_of, fit_options, option_fields
+from mtl_core.commands.training import architecture
 from mtl_core.fit import Config
 from mtl_core.ranks import RankLostError
 from mtl_core.task import classification
@@ -361,3 +362,13 @@ def test_a_process_ends_with_the_status() -> None:
     assert lines(done.stderr)[-1].startswith("plain: `--data` must be one of")
     done = subprocess.run([run[0], "-X", "dev", *run[1:]], capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
+
+
+def test_a_model_of_the_command_line_can_be_split() -> None:
+    """A method may share the first layers of any backbone that is known by name."""
+    data = find_data("digits")
+    build, _ = architecture(data, Training(data="digits", backbone="tiny"))
+    model: Any = build(data.tasks)
+    stem, rest = model.split("layer1")
+    x = torch.rand(2, 1, 8, 8)
+    assert rest(stem(x))["digits"].shape == (2, 10)

@@ -24,7 +24,7 @@ def data(seed: int, scenes: int) -> MultiTaskData:
 def train(
     folder: Path, *, method: str, groups: int, seed: int, epochs: int = EPOCHS, scenes: int = 512
 ) -> dict[str, Any]:
-    setting = Setting(lambda seed: data(seed, scenes), build, EPOCHS, lr=2e-3)
+    setting = Setting(lambda seed: data(seed, scenes), build, lr=2e-3)
     model = setting.train(folder, method=method, groups=groups, seed=seed, epochs=epochs)
     return setting.figures(model, seed)
 
@@ -35,7 +35,7 @@ STUDY = Study(
     key=("method", "groups", "seed"),
     trainings=[{"method": method, "groups": K, "seed": 0} for method, K in ORDER],
     train=train,
-    seconds=150,
+    seconds=100,
     tiny={"method": "dmtg", "groups": 5, "seed": 0, "epochs": 1, "scenes": 24},
     tables={"forty": lambda rows: total_table(rows, ["error", "loss"], ORDER)},
 )

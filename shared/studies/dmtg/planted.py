@@ -68,7 +68,7 @@ def by_chance(groups: Groups, draws: int = 1000) -> float:
 
 
 def train(folder: Path, *, method: str, seed: int, epochs: int = EPOCHS, scenes: int = 512) -> dict[str, Any]:
-    setting = Setting(lambda seed: data(seed, scenes), build, EPOCHS, lr=3e-3)
+    setting = Setting(lambda seed: data(seed, scenes), build, lr=3e-3)
     given = [[f"{family}{i}" for i in range(len(QUANTILES))] for family in FAMILIES]
     model = setting.train(folder, method=method, groups=len(FAMILIES), seed=seed, epochs=epochs, found=given)
     groups = grouping_of(model)
@@ -120,7 +120,7 @@ STUDY = Study(
         *({"method": "annealed", "seed": seed} for seed in ANNEALED),
     ],
     train=train,
-    seconds=20,
+    seconds=15,
     tiny={"method": "dmtg", "seed": 0, "epochs": 1, "scenes": 32},
     tables={"planted": table},
 )

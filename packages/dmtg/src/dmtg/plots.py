@@ -53,7 +53,7 @@ def assignment_matrix(report: Report) -> "Figure":
 
 
 def norm_gain_bars(gains: Mapping[str, float]) -> "Figure":
-    """NormGain of several trainings against naive multi-task learning, in percent.
+    """NormGain of several trainings against naive multi-task learning, which is 0.
 
     Args:
         gains: `dmtg.norm_gain` by the name of the training.
@@ -64,7 +64,7 @@ def norm_gain_bars(gains: Mapping[str, float]) -> "Figure":
     axis.set_yticks(range(len(gains)), list(gains))
     axis.invert_yaxis()
     axis.axvline(0, color=INK, linewidth=1)
-    axis.set_xlabel("NormGain, % (higher is better; 0: naive multi-task learning)")
+    axis.set_xlabel("NormGain, %: higher is better")
     return figure
 
 
