@@ -200,6 +200,55 @@ def test_restructuring_moves_the_taps() -> None:
         again.restructure({"taps": {"tall": "conv2"}})
 
 
+def test_a_tap_may_be_at_a_step_that_is_no_module() -> None:
+    """The trace's own names; a module of that name, here one called twice, comes first."""
+
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.max_pool2d(nn.functional.relu(self.conv(x)), 2)
+
+    backbone, x = Functional(), torch.rand(1, 1, 6, 6)
+    assert torch.equal(cut(backbone, ["relu"])(x)["relu"], backbone.conv(x).relu())
+    with pytest.raises(ValueError, match=r"`taps` must name layers called exactly once, as \['conv'\]. Got `relu_1`"):
+        cut(backbone, ["relu_1"])
+
+
+def test_a_backbone_that_gives_its_output_by_name_needs_no_taps() -> None:
+    """Tasks without a tap take `output`; another attribute called `layers` means nothing."""
+
+    class Named(Pair):
+        layers = ("low", "output")
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            found = super().forward(x)
+            return {"low": found["low"], "output": found["high"]}
+
+    plain = SharedBackbone(Named(), TASKS, linear, example=torch.zeros(1, 4))
+    moved = plain.restructure({"taps": {"kind": "low"}})
+    assert (plain.heads["kind"].in_features, moved.heads["kind"].in_features, moved.heads["tall"].in_features) == (
+        5,
+        3,
+        5,
+    )
+    assert {n: tuple(p.shape) for n, p in moved(torch.rand(2, 4)).items()} == {"kind": (2, 3), "tall": (2, 1)}
+    deep = Features()
+    deep.layers = 4
+    assert SharedBackbone(deep, TASKS, lambda c, t: nn.Conv2d(c, 1, 1)).backbone is deep
+
+
+def test_restructuring_takes_an_example_where_the_model_has_none() -> None:
+    """The channels of a layer are found from it."""
+    model = SharedBackbone(Features(), TASKS, lambda c, t: nn.Conv2d(c, t.channels, 1))
+    moved = model.restructure({"taps": {"tall": "conv1"}}, torch.zeros(1, 1, 4, 4))
+    assert moved.heads["tall"].in_channels == 4
+    with pytest.raises(TypeError, match=r"`example` \(one input batch\) must be given with `taps`"):
+        model.restructure({"taps": {"tall": "conv1"}})
+
+
 @pytest.mark.parametrize("name", ["type", "keys", "training"])
 def test_names_of_torch_attributes_are_refused(name: str) -> None:
     """A module cannot hold a part of such a name."""

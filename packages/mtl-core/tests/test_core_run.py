@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import mtl_core as core
-from mtl_core.fingerprint import config_values, function_name
+from mtl_core.fingerprint import config_values, function_name, of_training
 from mtl_core.run import begin
 from mtl_core.task import attribute, classification
 
@@ -287,3 +287,21 @@ def test_deterministic_runs_are_equal() -> None:
     runs = [core.Run(deterministic=True, progress=False) for _ in range(2)]
     models = [core.fit(build, data(), CONFIG, run).model for run in runs]
     torch.testing.assert_close(models[0].state_dict(), models[1].state_dict(), rtol=0, atol=0)
+
+
+def test_what_wraps_an_optimizer_says_its_own_settings() -> None:
+    """They are part of the fingerprint; a torch optimizer has none."""
+
+    class Wrapper:
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            self.param_groups = inner.param_groups
+
+        def settings(self) -> dict[str, Any]:
+            return {"strength": 0.5}
+
+    layer = nn.Linear(1, 1)
+    inner = torch.optim.SGD(layer.parameters(), lr=0.1)
+    found = of_training(layer, Wrapper(inner))
+    assert found["optimizer"][0] == "Wrapper"
+    assert found["optimizer settings"] == {"strength": 0.5}
+    assert "optimizer settings" not in of_training(layer, inner)
