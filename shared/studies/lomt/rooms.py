@@ -38,7 +38,7 @@ TRIPLES = [" ".join(three) for three in combinations(MAPS, 3)]
 SEEDS = (0, 1, 2)
 METHODS = ("single", "sparse single", "multi", "sparse multi", "lomt")
 NAMES = ("single-task, dense", "single-task, sparse", "multi-task, dense", "multi-task, sparse", "LOMT")
-LAMBDA, LR, EPOCHS, BATCH = 0.005, 1e-3, 38, 16
+LAMBDA, LR, EPOCHS, BATCH = 0.003, 1e-3, 38, 16
 """38 passes of 16 steps: 608 steps."""
 
 PICTURED = 3

@@ -12,8 +12,8 @@ main = command_line(
     plots=PLOTS,
     description="Find by group sparsity where in a backbone each task's decoder belongs, and train the model built so.",
     demo={
-        "rooms": {"lambdas": (0.007, 0.015, 0.03), "epochs": 10, "sparse_epochs": 5},
-        "domains": {"lambdas": (3e-4, 1e-3, 3e-3), "epochs": 4, "sparse_epochs": 2},
+        "rooms": {"lambdas": (0.007, 0.015, 0.03), "epochs": 8, "sparse_epochs": 5},
+        "domains": {"lambdas": (0.003, 0.01, 0.03), "epochs": 4, "sparse_epochs": 4},
     },
 )
 
