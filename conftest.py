@@ -4,6 +4,7 @@ Pytest loads this file before any of the packages, so that the hook sees all of 
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,7 +31,9 @@ def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     return beartype(function, conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
 
 
-install_import_hook(PACKAGES, f"{__name__}.check_shapes")
+# The hook looks the checker up by name, and pytest forgets `conftest` where it meets another one further down.
+sys.modules["shape_checks"] = sys.modules[__name__]
+install_import_hook(PACKAGES, "shape_checks.check_shapes")
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
