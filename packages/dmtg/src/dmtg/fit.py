@@ -1,6 +1,6 @@
 r"""The procedure: weights and assignment are trained together, once; what is left of the network is the result.
 
-$$\min_{\theta, \Pi} \sum_i \sum_j G_{ij}(\Pi)\, \ell_{ij}(\theta), \qquad \text{group}(i) = \arg\max_j \pi_{ij}$$
+$$\min_{\theta, \Pi} \sum_i \sum_j G_{ij}(\Pi)\, \ell_{ij}(\theta), \qquad \text{group}(i) = \operatorname{arg\,max}_j \pi_{ij}$$
 
 Gao, Jiang, Li, Yu, Xia, *DMTG: One-Shot Differentiable Multi-Task Grouping*. The poster prints no hyperparameter; one sample a
 step, a constant temperature, logits of 1, equal branches and one optimizer are those of the authors' released code.

@@ -4,7 +4,7 @@ Each of N tasks has a logit for each of K groups. In every step one relaxed samp
 and weighs the losses that the task has in the K branches; what is learned are weights and logits together.
 
 $$G_{ij} = \frac{\exp((\pi_{ij} + g_{ij})/\tau)}{\sum_l \exp((\pi_{il} + g_{il})/\tau)}, \quad g = -\log(-\log U) \qquad
-L = \sum_i \sum_j G_{ij}\, \ell_{ij} \qquad \text{group}(i) = \arg\max_j \pi_{ij}$$
+L = \sum_i \sum_j G_{ij}\, \ell_{ij} \qquad \text{group}(i) = \operatorname{arg\,max}_j \pi_{ij}$$
 
 Gao, Jiang, Li, Yu, Xia, *DMTG: One-Shot Differentiable Multi-Task Grouping*, with the values of the authors' released code.
 The poster numbers no equation; the numbers are those of the table in the README.
@@ -140,7 +140,7 @@ class Distribution(nn.Module, ABC):
         return self.gone == 0
 
     def assignment(self) -> list[int]:
-        r"""The group of each task, $\arg\max_j \pi_{ij}$; among equal ones the lowest (at the start: 0 for all)."""
+        r"""The group of each task, $\operatorname{arg\,max}_j \pi_{ij}$; among equal ones the lowest (at the start: 0 for all)."""
         found: list[int] = self.probabilities().argmax(dim=1).tolist()  # Eq. (3)
         return found
 
