@@ -140,7 +140,7 @@ class Distribution(nn.Module, ABC):
         return self.gone == 0
 
     def assignment(self) -> list[int]:
-        r"""The group of each task, $\operatorname{arg\,max}_j \pi_{ij}$; among equal ones the lowest (at the start: 0 for all)."""
+        r"""The group of each task, $\operatorname{arg\,max}_j \pi_{ij}$; among equal ones the lowest (0 at the start)."""
         found: list[int] = self.probabilities().argmax(dim=1).tolist()  # Eq. (3)
         return found
 
