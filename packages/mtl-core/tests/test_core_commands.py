@@ -16,9 +16,9 @@ from torch import nn
 
 import mtl_core as core
 from mtl_core.commands import command_line
+from mtl_core.commands.architecture import Architecture
 from mtl_core.commands.names import BACKBONES, Shape, find_backbone, find_data, find_function, find_head, group_norm
 from mtl_core.commands.options import DEMOS, Training, config_of, fit_options, option_fields
-from mtl_core.commands.training import architecture
 from mtl_core.fit import Config
 from mtl_core.ranks import RankLostError
 from mtl_core.task import classification
@@ -367,8 +367,7 @@ def test_a_process_ends_with_the_status() -> None:
 def test_a_model_of_the_command_line_can_be_split() -> None:
     """A method may share the first layers of any backbone that is known by name."""
     data = find_data("digits")
-    build, _ = architecture(data, Training(data="digits", backbone="tiny"))
-    model: Any = build(data.tasks)
+    model: Any = Architecture.asked(data, Training(data="digits", backbone="tiny")).build(data.tasks)
     stem, rest = model.split("layer1")
     x = torch.rand(2, 1, 8, 8)
     assert rest(stem(x))["digits"].shape == (2, 10)
