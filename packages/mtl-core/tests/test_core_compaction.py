@@ -228,7 +228,9 @@ def test_a_compacted_model_can_be_exported_copied_and_compacted_again() -> None:
     x = torch.rand(1, 3, 32, 32)
     small = compact(model, x, kernels=DENSE)
     batch = torch.export.Dim("batch", min=1, max=8)
-    exported = torch.export.export(small, (torch.rand(2, 3, 32, 32),), dynamic_shapes={"inputs": {0: batch}})
+    exported = torch.export.export(
+        small, (torch.rand(2, 3, 32, 32),), dynamic_shapes={"inputs": {0: batch}}, strict=False
+    )
     assert_equal(model, exported.module(), torch.rand(5, 3, 32, 32))
     assert_equal(model, copy.deepcopy(small), x)
     again = compact(small, x, kernels=DENSE)

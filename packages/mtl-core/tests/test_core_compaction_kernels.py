@@ -225,7 +225,7 @@ def test_dense_form_can_be_exported() -> None:
     assert sum(isinstance(module, SparseLayer) for module in small.modules()) == 2
     assert not any(isinstance(module, SparseLayer) for module in dense.modules())
     assert not any(isinstance(module, SparseLayer) for module in dense.part(["far"]).modules())
-    exported = torch.export.export(dense, (x,)).module()
+    exported = torch.export.export(dense, (x,), strict=False).module()
     for name, value in model(x).items():
         torch.testing.assert_close(exported(x)[name], value, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(small(x)[name], value, rtol=1e-4, atol=1e-5)

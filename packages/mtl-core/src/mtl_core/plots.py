@@ -85,7 +85,8 @@ def metrics_beside(report: Mapping[str, Any]) -> Any:
     for axis, (task, metric) in zip(axes.flat, panels, strict=False):
         values = [figures.get(task, {}).get(metric, math.nan) for figures in models.values()]
         lengths = np.nan_to_num(values)
-        axis.barh(range(len(values)), lengths, color=COLOURS[: len(values)], height=0.72)
+        # A list: matplotlib 3.8 takes a tuple of two for a colour and its opacity.
+        axis.barh(range(len(values)), lengths, color=list(COLOURS[: len(values)]), height=0.72)
         axis.invert_yaxis()
         reach = max(float(np.abs(lengths).max()), 1e-12)
         axis.set_xlim(min(0.0, 1.35 * float(lengths.min())), 1.35 * reach)
