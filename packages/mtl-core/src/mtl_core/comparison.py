@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from mtl_core.components import components_of, evaluating, prepared
+from mtl_core.components import components_of, evaluating, placed, prepared
 from mtl_core.data import MultiTaskData, Split, View
 from mtl_core.evaluate import evaluate
 from mtl_core.metrics.relative import Delta, delta
@@ -138,10 +138,9 @@ def _counts(parameters: Any) -> dict[str, int]:
 
 
 def _predict(model: nn.Module, view: View) -> dict[str, Tensor]:
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    inputs = view.inputs.to(like.device, like.dtype) if view.inputs.is_floating_point() else view.inputs.to(like.device)
     with evaluating(model), prepared(model):
-        return {name: prediction.cpu() for name, prediction in model(inputs, list(view.targets)).items()}
+        predictions = model(placed(view.inputs, model), list(view.targets))
+    return {name: prediction.cpu() for name, prediction in predictions.items()}
 
 
 def _shown(prediction: Tensor, target: Tensor, task: Task) -> Tensor:

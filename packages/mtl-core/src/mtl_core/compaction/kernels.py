@@ -14,7 +14,7 @@ All act on any number of samples and any size of the map. They compute no gradie
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from mtl_core.compaction.csr import Csr
 
 LARGEST = 4096
 """Positions of a map that a kernel larger than 1×1 is written out for at a time, at most."""
+
+
+Dense = TypeVar("Dense", nn.Conv2d, nn.Linear)
 
 
 class SparseLayer(nn.Module, ABC):
@@ -46,6 +49,14 @@ class SparseLayer(nn.Module, ABC):
     @abstractmethod
     def dense_layer(self) -> nn.Module:
         """The dense layer."""
+
+    def _filled(self, layer: Dense) -> Dense:
+        """A dense layer with the numbers of this one, for inference."""
+        with torch.no_grad():
+            layer.weight.copy_(self.weight())
+            if self.bias is not None and layer.bias is not None:  # both, or neither
+                layer.bias.copy_(self.bias)
+        return layer.requires_grad_(False).eval()
 
 
 class SparseConvolution(SparseLayer):
@@ -82,12 +93,7 @@ class SparseConvolution(SparseLayer):
             device=self.weight().device,
             dtype=self.weight().dtype,
         )
-        with torch.no_grad():
-            layer.weight.copy_(self.weight())
-            if self.bias is not None:
-                layer.bias.copy_(self.bias)
-        layer.requires_grad_(False)
-        return layer.eval()
+        return self._filled(layer)
 
     def padded(self, x: Tensor) -> Tensor:
         """The input with its border of zeros, channels first in memory."""
@@ -230,12 +236,7 @@ class SparseLinear(SparseLayer):
         layer = nn.utils.skip_init(
             nn.Linear, into, out, bias=self.bias is not None, device=values.device, dtype=values.dtype
         )
-        with torch.no_grad():
-            layer.weight.copy_(self.weight())
-            if self.bias is not None:
-                layer.bias.copy_(self.bias)
-        layer.requires_grad_(False)
-        return layer.eval()
+        return self._filled(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply."""
