@@ -54,6 +54,21 @@ class Setting:
         mtl_core.estimate_norms(model, self.data(seed).train, batch_size=self.batch, seed=seed)
         return model.eval()
 
+    def row(
+        self, rows: Rows, folder: Path, *, method: str, groups: int, seed: int, epochs: int
+    ) -> dict[str, float | str]:
+        """Train and measure; what is to be trained again are the groups that DMTG found under the same key."""
+        asked = {"groups": groups, "seed": seed, "epochs": epochs}
+        found = self._found(rows, folder, **asked) if method in ("scratch", "from naive") else ()
+        return self.figures(self.train(folder, method=method, found=found, **asked), seed)
+
+    def _found(self, rows: Rows, folder: Path, *, groups: int, seed: int, epochs: int) -> Groups:
+        """The groups of DMTG's row, or else of a training of its own."""
+        row = rows.find(method="dmtg", groups=groups, seed=seed)
+        if row is not None:
+            return read(row["found"])
+        return grouping_of(self.train(folder / "search", method="dmtg", groups=groups, seed=seed, epochs=epochs))
+
     def _train(
         self, folder: Path, *, method: str, groups: int, seed: int, epochs: int, found: Groups = ()
     ) -> nn.Module:
@@ -194,15 +209,6 @@ def gain_bars(rows: Rows, kind: str, order: Sequence[tuple[str, int]], seeds: Se
             name = WORDS[method] + (f", K = {groups}" if groups else "")
             found[name] = sum(gain(row, naive[row["seed"]], kind) for row in mine) / len(mine)
     return norm_gain_bars(found)
-
-
-def found_groups(rows: Rows, setting: Setting, folder: Path, *, epochs: int, **key: Any) -> Groups:
-    """The groups that DMTG found under a key: those of its row, or else of a training of its own."""
-    row = rows.find(**{**key, "method": "dmtg"})
-    if row is not None:
-        return read(row["found"])
-    model = setting.train(folder / "search", method="dmtg", groups=key["groups"], seed=key["seed"], epochs=epochs)
-    return grouping_of(model)
 
 
 def task_table(

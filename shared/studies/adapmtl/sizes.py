@@ -5,15 +5,13 @@ one thread's processor time for one image of 48×64, the dense form of the same 
 """
 
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pairs import compare
 from paper import lines_of
 from rows import Rows
 from study import Study
-from torch import nn
 
 import adapmtl
 import mtl_core
@@ -36,7 +34,8 @@ def train(folder: Path, *, sparsity: float, epochs: int = 18) -> dict[str, objec
     example = next(data.test.views(1)).inputs
     small = compact(model, example)
     whole, after = measure(model, example).whole, measure(small, example).whole
-    ratios = in_turns(model, small, example)
+    with torch.no_grad():
+        ratios = compare(lambda: model(example), lambda: small(example), TURNS)
     dense_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     return {
         "zeros": 1 - whole.survivors / whole.parameters,
@@ -53,18 +52,6 @@ def train(folder: Path, *, sparsity: float, epochs: int = 18) -> dict[str, objec
         "faster_low": min(ratios),
         "faster_high": max(ratios),
     }
-
-
-@torch.no_grad()
-def in_turns(model: nn.Module, small: nn.Module, example: torch.Tensor) -> list[float]:
-    """Time of the one over time of the other, turn by turn."""
-
-    def seconds(function: Callable[[torch.Tensor], object]) -> float:
-        start = time.process_time()
-        function(example)
-        return time.process_time() - start
-
-    return [seconds(model) / seconds(small) for _ in range(TURNS + 2)][2:]
 
 
 def table(rows: Rows) -> str:

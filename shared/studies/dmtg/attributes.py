@@ -7,7 +7,7 @@ error of a single task is a multiple of 1 %.
 from pathlib import Path
 from typing import Any
 
-from groupings import Groups, Setting, found_groups, gain_bars, task_table, total_table
+from groupings import Setting, gain_bars, task_table, total_table
 from rows import Rows
 from study import Study
 
@@ -27,12 +27,8 @@ SETTING = Setting(lambda seed: datasets.rooms(ATTRIBUTES, augment=True), build, 
 
 
 def train(folder: Path, *, method: str, groups: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
-    found: Groups = ()
-    if method in ("scratch", "from naive"):
-        rows = Rows("dmtg", "attributes", KEY)
-        found = found_groups(rows, SETTING, folder, epochs=epochs, groups=groups, seed=seed)
-    model = SETTING.train(folder, method=method, groups=groups, seed=seed, epochs=epochs, found=found)
-    return SETTING.figures(model, seed)
+    rows = Rows("dmtg", "attributes", KEY)
+    return SETTING.row(rows, folder, method=method, groups=groups, seed=seed, epochs=epochs)
 
 
 MAIN = [("naive", 0), ("single", 0), ("random", 3), ("dmtg", 3), ("scratch", 3), ("from naive", 3)]

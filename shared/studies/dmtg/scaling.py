@@ -5,13 +5,13 @@ for all tasks (naive multi-task learning), so that a ratio holds whatever else t
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from pairs import work
 from rows import Rows
 from study import Study
 
@@ -37,18 +37,12 @@ def train(folder: Path, *, tasks: int, groups: int, repeats: int = REPEATS) -> d
     data = MultiTaskData([attribute(name) for name in names], arrays(images, labels))
     with ExitStack() as stack:
         naive, search = _naive(stack, data), _search(stack, data, groups)
-        pairs = [(_work(naive), _work(search)) for _ in range(repeats + 2)][2:]
+        pairs = [(work(naive), work(search)) for _ in range(repeats + 2)][2:]
     return {
         "naive_ms": 1e3 * statistics.median(a for a, _ in pairs),
         "search_ms": 1e3 * statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
     }
-
-
-def _work(function: Callable[[], None]) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start
 
 
 def _batches(

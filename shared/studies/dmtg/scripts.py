@@ -6,7 +6,7 @@ Core's tiny network with group norm, since running means of batch norm would mix
 from pathlib import Path
 from typing import Any
 
-from groupings import Groups, Setting, found_groups, task_table, total_table
+from groupings import Setting, task_table, total_table
 from rows import Rows
 from study import Study
 
@@ -25,12 +25,8 @@ SETTING = Setting(lambda seed: datasets.scripts(), build, lr=3e-3)
 
 
 def train(folder: Path, *, method: str, groups: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
-    found: Groups = ()
-    if method in ("scratch", "from naive"):
-        rows = Rows("dmtg", "scripts", KEY)
-        found = found_groups(rows, SETTING, folder, epochs=epochs, groups=groups, seed=seed)
-    model = SETTING.train(folder, method=method, groups=groups, seed=seed, epochs=epochs, found=found)
-    return SETTING.figures(model, seed)
+    rows = Rows("dmtg", "scripts", KEY)
+    return SETTING.row(rows, folder, method=method, groups=groups, seed=seed, epochs=epochs)
 
 
 MAIN = [("naive", 0), ("single", 0), ("random", 3), ("dmtg", 3), ("scratch", 3), ("from naive", 3)]
