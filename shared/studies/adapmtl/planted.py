@@ -6,12 +6,13 @@ The wide head has most to spare, so the wider a head, the sparser it should end.
 from pathlib import Path
 
 import torch
+from pruned import Repeated
 from rows import Rows, mean_and_deviation
 from study import Study
 from torch import nn
 
 import adapmtl
-from mtl_core import MultiTaskData, Run, SharedBackbone, Task, datasets
+from mtl_core import MultiTaskData, Run, SharedBackbone, Task
 from mtl_core.task import classification
 
 WIDTHS = {"wide": 512, "middle": 128, "narrow": 32}
@@ -28,29 +29,8 @@ def build(tasks: dict[str, Task]) -> SharedBackbone:
     return SharedBackbone(backbone, tasks, head, example=torch.zeros(1, 1, 8, 8))
 
 
-class ThreeTimes:
-    """The digits, with their label given to each of the three tasks."""
-
-    tasks = tuple(WIDTHS)
-
-    def __init__(self) -> None:
-        self._digits = datasets.digits().train.sources[0].data
-
-    def __len__(self) -> int:
-        return len(self._digits)
-
-    def batch(self, indices: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        inputs, targets = self._digits.batch(indices)
-        (label,) = targets.values()
-        return inputs, dict.fromkeys(WIDTHS, label)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        inputs, targets = self.batch(torch.tensor([index]))
-        return inputs[0], {name: target[0] for name, target in targets.items()}
-
-
 def train(folder: Path, *, seed: int, epochs: int = 12) -> dict[str, float]:
-    data = MultiTaskData([classification(name, 10) for name in WIDTHS], ThreeTimes())
+    data = MultiTaskData([classification(name, 10) for name in WIDTHS], Repeated(tuple(WIDTHS)))
     config = adapmtl.Config(sparsity=0.85, epochs=epochs)
     found = adapmtl.fit(build, data, config, Run(folder, seed=seed, progress=False)).report.sparsity
     return {**{name: found[f"head.{name}"] for name in WIDTHS}, "overall": found["overall"]}

@@ -10,6 +10,7 @@ These are small runs: they show whether the asked sparsity is met and what it co
 from pathlib import Path
 
 from paper import lines_of
+from pruned import figures, figures_of
 from rows import Rows, mean_and_deviation
 from study import Study
 
@@ -48,18 +49,7 @@ def train(
     else:
         pruning = adapmtl.Config(sparsity=sparsity, epochs=epochs, batch_size=BATCH)
         model = adapmtl.fit(build_with(backbone), data, pruning, run).model
-    found = mtl_core.evaluate(model, data.test)
-    figures = {f"{task}.{metric}": value for task, metrics in found.items() for metric, value in metrics.items()}
-    shares = {f"zeros.{component}": share for component, share in adapmtl.sparsity(model).items()}
-    return {**figures, **shares}
-
-
-def figures_of(row: dict[str, str]) -> dict[str, dict[str, float]]:
-    """The metrics of a row by task, as `mtl_core.evaluate` gave them."""
-    return {
-        task: {k.partition(".")[2]: float(v) for k, v in row.items() if k.startswith(f"{task}.") and v}
-        for task in TASKS
-    }
+    return figures(model, data)
 
 
 def table(rows: Rows) -> str:

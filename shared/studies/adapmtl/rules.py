@@ -1,0 +1,140 @@
+"""What decides: the paper's ablation (Table 5), gradual magnitude pruning beside it, and our two choices at three values.
+
+ResNet-10 of a quarter's width at output stride 8, heads of 64 channels, three tasks of `rooms`, 608 steps. Gradual magnitude
+pruning is what one would use otherwise: one hard threshold for all weights on the same schedule, plain sum of the losses.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from paper import printed
+from pruned import THREE, adaptive, dense, gain, gain_cell, magnitude, pairs, zeros_cells
+from rows import Rows, mean_and_deviation
+from study import Study
+
+import adapmtl
+import mtl_core
+from mtl_core import SharedBackbone, backbones, datasets, heads
+
+SEEDS = (0, 1, 2)
+EPOCHS = 38
+RULES: dict[str, dict[str, Any]] = {
+    "AdapMTL": {},
+    "two thresholds": {"groups": adapmtl.backbone_and_heads},
+    "one threshold": {"groups": adapmtl.one_for_all},
+    "no window": {"window": 1},
+    "no lambda": {"lambda_": 1.0},
+    "reach 0.4": {"reach": 0.4},
+    "reach 0.85": {"reach": 0.85},
+    "theta_lr 0.001": {"theta_lr": 0.001},
+    "theta_lr 0.015": {"theta_lr": 0.015},
+}
+"""What a rule changes in AdapMTL's configuration."""
+
+COMPONENTS = ("backbone", *(f"head.{task}" for task in THREE))
+
+
+def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:
+    return SharedBackbone(backbones.resnet10(width=0.25, output_stride=8), tasks, heads.aspp(width=64, rates=(1, 2, 3)))
+
+
+def train(folder: Path, *, rule: str, sparsity: float, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
+    data, same = datasets.rooms(THREE), {"seed": seed, "epochs": epochs}
+    if rule == "dense":
+        return dense(folder, build, data, **same).found
+    if rule == "magnitude":
+        return magnitude(folder, build, data, sparsity=sparsity, **same).found
+    found = adaptive(folder, build, data, sparsity=sparsity, **same, **RULES[rule]).found
+    del found["curves"]
+    return found
+
+
+DENSE = {"rule": "dense", "sparsity": 0.0}
+PAPER = {
+    "AdapMTL": "AdapMTL",
+    "two thresholds": "only 2 adaptive thresholds",
+    "one threshold": "w/o adaptive thresholds",
+    "no window": "w/o sliding window",
+    "no lambda": "w/o λ (=5)",
+}
+WORDS = {
+    "AdapMTL": "AdapMTL: a threshold for each component",
+    "two thresholds": "two thresholds: backbone, heads",
+    "one threshold": "one threshold",
+    "no window": "AdapMTL, `window=1`",
+    "no lambda": "AdapMTL, `lambda_=1`",
+    "magnitude": "gradual magnitude pruning",
+}
+
+
+def ablation(rows: Rows) -> str:
+    """Table 5: Δ by task and in all, zeros and u of each component, the paper's Δ beside it."""
+    lines = [
+        "| 90 % | Δ segmentation | Δ depth | Δ normals | Δ | the paper's Δ | zeros, % (u): backbone | segmentation | depth "
+        "| normals |",
+        "|---" * 10 + "|",
+    ]
+    for rule, name in PAPER.items():
+        found = pairs(rows, SEEDS, lambda seed, rule=rule: {"rule": rule, "sparsity": 0.9}, DENSE)
+        if found:
+            by_task = [gain(mine, other).by_task for mine, other in found]
+            cells = [mean_and_deviation([gains[task] for gains in by_task]) for task in THREE]
+            paper = printed("adapmtl_table5", name, "Δ_T")
+            cells += [gain_cell(found), paper, *zeros_cells(found, COMPONENTS)]
+            lines.append(f"| {WORDS[rule]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rivals(rows: Rows) -> str:
+    """Δ of the three rules at 80, 90 and 95 %."""
+    lines = ["| Δ, % | 80 % | 90 % | 95 % |", "|---|---|---|---|"]
+    for rule in ("AdapMTL", "one threshold", "magnitude"):
+        cells = [
+            gain_cell(pairs(rows, SEEDS, lambda seed, p=p, rule=rule: {"rule": rule, "sparsity": p}, DENSE))
+            for p in (0.8, 0.9, 0.95)
+        ]
+        lines.append(f"| {WORDS[rule]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def choices(rows: Rows) -> str:
+    """Δ over `reach` and `theta_lr`, one seed."""
+    lines = ["| Δ, % | 90 % | 95 % |", "|---|---|---|"]
+    named = {"`reach=0.7`, `theta_lr=0.004` (the defaults)": "AdapMTL", "`theta_lr=0`": "one threshold"}
+    named |= {f"`{rule.replace(' ', '=')}`": rule for rule in RULES if rule.startswith(("reach", "theta"))}
+    for words, rule in named.items():
+        cells = [
+            gain_cell(pairs(rows, (0,), lambda seed, p=p, rule=rule: {"rule": rule, "sparsity": p}, DENSE))
+            for p in (0.9, 0.95)
+        ]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+STUDY = Study(
+    key=("rule", "sparsity", "seed"),
+    trainings=[
+        *({**DENSE, "seed": seed} for seed in SEEDS),
+        *(
+            {"rule": rule, "sparsity": sparsity, "seed": seed}
+            for seed in SEEDS
+            for rule in ("AdapMTL", "one threshold", "magnitude")
+            for sparsity in (0.8, 0.9, 0.95)
+        ),
+        *(
+            {"rule": rule, "sparsity": 0.9, "seed": seed}
+            for seed in SEEDS
+            for rule in ("two thresholds", "no window", "no lambda")
+        ),
+        *(
+            {"rule": rule, "sparsity": sparsity, "seed": 0}
+            for rule in RULES
+            if rule.startswith(("reach", "theta"))
+            for sparsity in (0.9, 0.95)
+        ),
+    ],
+    train=train,
+    seconds=65,
+    tiny={"rule": "magnitude", "sparsity": 0.9, "seed": 0, "epochs": 1},
+    tables={"ablation": ablation, "rivals": rivals, "choices": choices},
+)
