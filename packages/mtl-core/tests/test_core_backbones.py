@@ -15,8 +15,12 @@ from mtl_core.backbones import (
     resnet34,
     resnet50,
     resnet50_d,
+    small_resnet,
     tiny,
+    vgg16,
     vit,
+    vit_b16,
+    xception,
 )
 from mtl_core.backbones.layers import conv, scale_channels, strides_and_dilations
 from mtl_core.backbones.normalize import input_normalization
@@ -35,7 +39,16 @@ CONVOLUTIONAL: dict[str, Make] = {
 NARROW: dict[str, Make] = {
     name: lambda m=make, **options: m(width=0.125, **options) for name, make in CONVOLUTIONAL.items()
 }
-SMALL: dict[str, Make] = {**NARROW, "tiny": tiny, "vit": lambda **options: vit(dim=16, depth=2, **options)}
+SMALL: dict[str, Make] = {
+    **NARROW,
+    "tiny": tiny,
+    "vgg16": lambda **options: vgg16(**{"width": 0.125, **options}),
+    "xception": lambda **options: xception(**{"width": 0.05, **options}),
+    "small_resnet": lambda **options: small_resnet(**{"width": 0.25, **options}),
+    "vit": lambda **options: vit(dim=16, depth=2, **options),
+    "vit with a class token": lambda **options: vit(dim=16, depth=2, class_token=True, **options),
+}
+CONVOLVING = [name for name in SMALL if not name.startswith("vit")]
 
 
 def count(module: nn.Module) -> int:
@@ -102,6 +115,10 @@ def test_outputs_are_torchvisions_with_its_weights(
         (mobilenet_v2, 2_223_872),
         (tiny, 45_280),
         (vit, 207_296),
+        (vgg16, 14_723_136),
+        (xception, 14_398_880),
+        (small_resnet, 75_840),
+        (vit_b16, 85_797_888),
     ],
 )
 def test_parameter_counts_are_those_that_the_documentation_prints(make: Make, parameters: int) -> None:
@@ -229,7 +246,7 @@ def test_every_parameter_learns(name: str) -> None:
     assert [n for n, gradient in gradients.items() if gradient.abs().max() == 0 and "key.bias" not in n] == []
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "vit"])
+@pytest.mark.parametrize("name", CONVOLVING)
 def test_norm_makes_every_norm(name: str) -> None:
     """With group norms there is no batch norm left, and a batch of one trains."""
     backbone = SMALL[name](norm=lambda channels: nn.GroupNorm(4, channels))
@@ -237,7 +254,7 @@ def test_norm_makes_every_norm(name: str) -> None:
     backbone(torch.rand(1, 3, 32, 32)).sum().backward()
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "vit"])
+@pytest.mark.parametrize("name", CONVOLVING)
 def test_modules_are_called_once(name: str) -> None:
     """No module is called twice in a forward pass, so that a layer's name names one place."""
     traced = torch.fx.symbolic_trace(SMALL[name]())
@@ -340,10 +357,10 @@ def test_equal_seeds_give_equal_weights() -> None:
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "vit"])
+@pytest.mark.parametrize("name", CONVOLVING)
 def test_width_must_be_positive(name: str) -> None:
     """No channels are not a network."""
-    make = CONVOLUTIONAL.get(name, tiny)
+    make = CONVOLUTIONAL.get(name, SMALL[name])
     with pytest.raises(ValueError, match=r"`width` must be positive. Got `width = 0`"):
         make(width=0)
 

@@ -22,7 +22,11 @@ DENSE: dict[str, Callable[..., Callable[[int, Task], Any]]] = {
     "aspp_group_norm": partial(aspp, width=8, norm=lambda channels: nn.GroupNorm(2, channels)),
     "deeplab_v2": partial(deeplab_v2, width=8),
 }
-LEVEL: dict[str, Callable[..., Callable[[int, Task], Any]]] = {"linear": linear, "two_layer": two_layer}
+LEVEL: dict[str, Callable[..., Callable[[int, Task], Any]]] = {
+    "linear": linear,
+    "linear over a grid": partial(linear, grid=3),
+    "two_layer": two_layer,
+}
 
 
 def count(module: nn.Module) -> int:
@@ -196,7 +200,7 @@ def test_dense_heads_refuse_image_level_tasks(name: str) -> None:
 def test_image_heads_refuse_dense_tasks(name: str) -> None:
     """The message names head and task."""
     with pytest.raises(
-        ValueError, match=rf"must be an image-level task for the head `{name}`. Got task `depth`.*`aspp`"
+        ValueError, match=rf"must be an image-level task for the head `{name.split()[0]}`. Got task `depth`.*`aspp`"
     ):
         LEVEL[name]()(6, MAP)
 

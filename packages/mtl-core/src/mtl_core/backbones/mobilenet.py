@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtl_core.backbones.layers import Norm, conv, scale_channels, strides_and_dilations
 from mtl_core.backbones.normalize import Normalization, input_normalization
+from mtl_core.backbones.weights import Weights, load_weights
 from mtl_core.types import Float
 
 # Table 2: expansion t, channels c, blocks n, stride s of the first block. The stem's stride 2 precedes them.
@@ -73,12 +74,13 @@ class MobileNetV2(nn.Module):
             about 32 pixels.
         norm: `channels -> Module`: makes the norm after each convolution.
         normalize: Mean and standard deviation of each input channel, kept as first submodule `normalize`.
+        weights: File of safetensors to start from; default random.
 
     Attributes:
         channels: Channels of the features: 1,280 at width 1.
 
     Raises:
-        ValueError: If `width`, `output_stride`, `in_channels` or `normalize` is not usable.
+        ValueError: If `width`, `output_stride`, `in_channels` or `normalize` is not usable, or `weights` do not fit.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class MobileNetV2(nn.Module):
         small_images: bool = False,
         norm: Norm = nn.BatchNorm2d,
         normalize: Normalization | None = None,
+        weights: Weights | None = None,
     ) -> None:
         super().__init__()
         self.normalize = input_normalization(normalize, in_channels)
@@ -116,6 +119,7 @@ class MobileNetV2(nn.Module):
         self.channels = scale_channels(1280, width)
         layers.append(nn.Sequential(conv(before, self.channels, 1), norm(self.channels), nn.ReLU6()))
         self.features = nn.Sequential(*layers)
+        load_weights(self, weights)
 
     def forward(self, images: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch _ _ _"]:
         """Features of a batch of images, `[batch, channels, h, w]`."""
@@ -130,6 +134,7 @@ def mobilenet_v2(
     small_images: bool = False,
     norm: Norm = nn.BatchNorm2d,
     normalize: Normalization | None = None,
+    weights: Weights | None = None,
 ) -> MobileNetV2:
     """MobileNetV2; 2,223,872 parameters at width 1. Arguments and errors as for the class `MobileNetV2`.
 
@@ -146,4 +151,5 @@ def mobilenet_v2(
         small_images=small_images,
         norm=norm,
         normalize=normalize,
+        weights=weights,
     )

@@ -16,6 +16,7 @@ from torch.nn.functional import relu
 from mtl_core.backbones.layers import Norm, conv, scale_channels, strides_and_dilations
 from mtl_core.backbones.normalize import Normalization, input_normalization
 from mtl_core.backbones.residual import BasicBlock, Block, Bottleneck
+from mtl_core.backbones.weights import Weights, load_weights
 from mtl_core.types import Float
 
 
@@ -33,12 +34,13 @@ class ResNet(nn.Module):
             says, for images of about 32 pixels.
         norm: `channels -> Module`: makes the norm after each convolution.
         normalize: Mean and standard deviation of each input channel, kept as first submodule `normalize`.
+        weights: File of safetensors to start from; default random.
 
     Attributes:
         channels: Channels of the features.
 
     Raises:
-        ValueError: If `width`, `output_stride`, `in_channels` or `normalize` is not usable.
+        ValueError: If `width`, `output_stride`, `in_channels` or `normalize` is not usable, or `weights` do not fit.
 
     Examples:
         >>> import torch
@@ -59,6 +61,7 @@ class ResNet(nn.Module):
         small_images: bool = False,
         norm: Norm = nn.BatchNorm2d,
         normalize: Normalization | None = None,
+        weights: Weights | None = None,
     ) -> None:
         super().__init__()
         self.normalize = input_normalization(normalize, in_channels)
@@ -79,6 +82,7 @@ class ResNet(nn.Module):
                 self.channels = block.expansion * channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        load_weights(self, weights)
 
     def forward(self, images: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch _ _ _"]:
         """Features of a batch of images, `[batch, channels, h, w]`."""
@@ -95,13 +99,14 @@ class Options(TypedDict, total=False):
     small_images: bool
     norm: Norm
     normalize: Normalization | None
+    weights: Weights | None
 
 
 def resnet10(**options: Unpack[Options]) -> ResNet:
     """ResNet-10: one basic block in each stage.
 
     Args:
-        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, as in `ResNet`.
+        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, `weights`, as in `ResNet`.
 
     Examples:
         >>> resnet10(width=0.25, output_stride=8).channels
@@ -114,7 +119,7 @@ def resnet14(**options: Unpack[Options]) -> ResNet:
     """ResNet-14: 2, 2, 1, 1 basic blocks.
 
     Args:
-        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, as in `ResNet`.
+        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, `weights`, as in `ResNet`.
 
     Examples:
         >>> resnet14(in_channels=1).channels
@@ -127,7 +132,7 @@ def resnet18(**options: Unpack[Options]) -> ResNet:
     """ResNet-18: two basic blocks in each stage; 11,176,512 parameters.
 
     Args:
-        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, as in `ResNet`.
+        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, `weights`, as in `ResNet`.
 
     Examples:
         >>> import torch
@@ -141,7 +146,7 @@ def resnet34(**options: Unpack[Options]) -> ResNet:
     """ResNet-34: 3, 4, 6, 3 basic blocks; 21,284,672 parameters.
 
     Args:
-        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, as in `ResNet`.
+        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, `weights`, as in `ResNet`.
 
     Examples:
         >>> import torch
@@ -155,7 +160,7 @@ def resnet50(**options: Unpack[Options]) -> ResNet:
     """ResNet-50: 3, 4, 6, 3 bottlenecks; 23,508,032 parameters.
 
     Args:
-        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, as in `ResNet`.
+        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, `weights`, as in `ResNet`.
 
     Examples:
         >>> resnet50(width=0.25).channels
@@ -171,7 +176,7 @@ def resnet50_d(**options: Unpack[Options]) -> ResNet:
     convolutions; the ResNet-D of He et al. 2019 averages before them, with the same parameters.
 
     Args:
-        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, as in `ResNet`.
+        options: `width`, `output_stride`, `in_channels`, `small_images`, `norm`, `normalize`, `weights`, as in `ResNet`.
 
     Examples:
         >>> import torch

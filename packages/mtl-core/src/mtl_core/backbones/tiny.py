@@ -10,6 +10,7 @@ from torch.nn.functional import relu
 from mtl_core.backbones.layers import Norm, conv, scale_channels
 from mtl_core.backbones.normalize import Normalization, input_normalization
 from mtl_core.backbones.residual import BasicBlock
+from mtl_core.backbones.weights import Weights, load_weights
 from mtl_core.types import Float
 
 
@@ -21,12 +22,13 @@ class TinyNet(nn.Module):
         in_channels: Channels of the images.
         norm: `channels -> Module`: makes the norm after each convolution.
         normalize: Mean and standard deviation of each input channel, kept as first submodule `normalize`.
+        weights: File of safetensors to start from; default random.
 
     Attributes:
         channels: Channels of the features: 32 at width 1.
 
     Raises:
-        ValueError: If `width`, `in_channels` or `normalize` is not usable.
+        ValueError: If `width`, `in_channels` or `normalize` is not usable, or `weights` do not fit.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class TinyNet(nn.Module):
         in_channels: int = 3,
         norm: Norm = nn.BatchNorm2d,
         normalize: Normalization | None = None,
+        weights: Weights | None = None,
     ) -> None:
         super().__init__()
         stem, first, second = (scale_channels(channels, width) for channels in (16, 24, 32))
@@ -46,6 +49,7 @@ class TinyNet(nn.Module):
         self.layer1 = BasicBlock(stem, first, stride=2, norm=norm)
         self.layer2 = BasicBlock(first, second, stride=2, norm=norm)
         self.layer3 = BasicBlock(second, second, norm=norm)
+        load_weights(self, weights)
 
     def forward(self, images: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch _ _ _"]:
         """Features of a batch of images, `[batch, channels, ceil(h / 4), ceil(w / 4)]`."""
@@ -59,6 +63,7 @@ def tiny(
     in_channels: int = 3,
     norm: Norm = nn.BatchNorm2d,
     normalize: Normalization | None = None,
+    weights: Weights | None = None,
 ) -> TinyNet:
     """The tiny network; arguments and errors as for the class `TinyNet`.
 
@@ -68,4 +73,4 @@ def tiny(
         >>> backbone(torch.zeros(2, 1, 28, 28)).shape, backbone.channels
         (torch.Size([2, 32, 7, 7]), 32)
     """
-    return TinyNet(width=width, in_channels=in_channels, norm=norm, normalize=normalize)
+    return TinyNet(width=width, in_channels=in_channels, norm=norm, normalize=normalize, weights=weights)

@@ -5,18 +5,24 @@ The image is cut into patches, each a token; every block lets the tokens exchang
 $$x \leftarrow x + \operatorname{attention}(\operatorname{norm}(x)), \qquad
 x \leftarrow x + \operatorname{mlp}(\operatorname{norm}(x))$$
 
-There is no class token: heads pool the map themselves. The learned positions belong to one grid of patches and are
-interpolated bilinearly for any other, which changes nothing on their own grid.
+Heads pool the map themselves; a class token is there on demand, for weights that were trained with one. The learned
+positions belong to one grid of patches and are interpolated bilinearly for any other, which changes nothing on their own grid.
 
 Dosovitskiy et al., *An image is worth 16×16 words*, 2021.
 """
+
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, pad, scaled_dot_product_attention
 
 from mtl_core.backbones.normalize import Normalization, input_normalization
+from mtl_core.backbones.weights import Weights, load_weights
 from mtl_core.types import Float
+
+EPSILON = 1e-6
+"""Of the layer norms: the paper's code."""
 
 
 class Attention(nn.Module):
@@ -61,9 +67,9 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
         self.attention = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
         self.linear1 = _linear(dim, hidden)
         self.linear2 = _linear(hidden, dim)
 
@@ -82,14 +88,17 @@ class VisionTransformer(nn.Module):
         dim: Channels of a token, a multiple of `heads`.
         depth: Blocks.
         heads: Attention heads.
+        class_token: Whether one more token takes part in the exchange; it is no part of the map.
         in_channels: Channels of the images.
         normalize: Mean and standard deviation of each input channel, kept as first submodule `normalize`.
+        weights: File of safetensors to start from; default random.
 
     Attributes:
         channels: Channels of the features: `dim`.
 
     Raises:
-        ValueError: If a size is not positive, `dim` is no multiple of `heads`, or `normalize` is not usable.
+        ValueError: If a size is not positive, `dim` is no multiple of `heads`, `normalize` is not usable, or
+            `weights` do not fit.
     """
 
     def __init__(
@@ -100,8 +109,10 @@ class VisionTransformer(nn.Module):
         dim: int = 64,
         depth: int = 4,
         heads: int = 4,
+        class_token: bool = False,
         in_channels: int = 3,
         normalize: Normalization | None = None,
+        weights: Weights | None = None,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -121,9 +132,13 @@ class VisionTransformer(nn.Module):
         self.embedding = nn.Conv2d(in_channels, dim, patch, stride=patch)
         grid = -(-image_size // patch)
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, dim, grid, grid), std=0.02))
+        self.class_token = (
+            nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=0.02)) if class_token else None
+        )
         # Perceptrons four times as wide as the tokens: the paper's ratio.
         self.blocks = nn.Sequential(*(EncoderBlock(dim, heads, 4 * dim) for _ in range(depth)))
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim, eps=EPSILON)
+        load_weights(self, weights)
 
     def forward(self, images: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch _ _ _"]:
         """Features of a batch of images, `[batch, channels, ceil(h / patch), ceil(w / patch)]`."""
@@ -133,36 +148,53 @@ class VisionTransformer(nn.Module):
         # No branch on the size, so that torch.fx can trace it: on its own grid the interpolation is the identity.
         position = interpolate(self.position, size=patches.shape[2:], mode="bilinear", align_corners=False)
         tokens = (patches + position).flatten(2).transpose(1, 2)
-        tokens = self.norm(self.blocks(tokens))
+        if self.class_token is not None:
+            # Put behind the patches, where it is cut off again: among tokens there is no order.
+            tokens = torch.cat([tokens, self.class_token.expand(tokens.shape[0], -1, -1)], dim=1)
+            tokens = self.blocks(tokens)[:, :-1]
+        else:
+            tokens = self.blocks(tokens)
+        tokens = self.norm(tokens)
         return tokens.transpose(1, 2).unflatten(2, patches.shape[2:])
 
 
-def vit(
-    *,
-    image_size: int = 32,
-    patch: int = 4,
-    dim: int = 64,
-    depth: int = 4,
-    heads: int = 4,
-    in_channels: int = 3,
-    normalize: Normalization | None = None,
-) -> VisionTransformer:
-    """A small vision transformer; arguments and errors as for the class `VisionTransformer`.
+class Options(TypedDict, total=False):
+    """The keyword arguments of `VisionTransformer`."""
+
+    image_size: int
+    patch: int
+    dim: int
+    depth: int
+    heads: int
+    class_token: bool
+    in_channels: int
+    normalize: Normalization | None
+    weights: Weights | None
+
+
+def vit(**options: Unpack[Options]) -> VisionTransformer:
+    """A small vision transformer.
+
+    Args:
+        options: As in `VisionTransformer`.
 
     Examples:
         >>> backbone = vit(patch=8, dim=32, depth=2)
         >>> backbone(torch.zeros(1, 3, 48, 64)).shape, backbone.channels
         (torch.Size([1, 32, 6, 8]), 32)
     """
-    return VisionTransformer(
-        image_size=image_size,
-        patch=patch,
-        dim=dim,
-        depth=depth,
-        heads=heads,
-        in_channels=in_channels,
-        normalize=normalize,
-    )
+    return VisionTransformer(**options)
+
+
+def vit_b16(**options: Unpack[Options]) -> VisionTransformer:
+    """ViT-B/16: twelve blocks of 768 channels and twelve heads, patches of 16 pixels, a class token; 85,797,888 parameters.
+
+    Args:
+        options: As in `VisionTransformer`; `image_size` is 224 by default.
+    """
+    given: Options = {"image_size": 224, "patch": 16, "dim": 768, "depth": 12, "heads": 12, "class_token": True}
+    given.update(options)
+    return VisionTransformer(**given)
 
 
 def _linear(in_channels: int, channels: int) -> nn.Linear:

@@ -9,13 +9,15 @@ another number of channels. Each function here takes the options and gives such 
 | `two_layer` | the same, with a convolution and a hidden layer | `[batch, task.channels]` |
 | `aspp` | maps: DeepLab v3, one decoder over context of several sizes | `[batch, task.channels, h, w]` |
 | `deeplab_v2` | maps: DeepLab v2, a sum of four decoders | `[batch, task.channels, h, w]` |
+| `transposed` | maps: DMTG's, of transposed convolutions; finer than the features | `[batch, task.channels, s·h, s·w]` |
 | `by_kind` | tasks of both kinds: picks by `task.dense` | |
 
-Predictions have no activation, maps the resolution of the features; losses and metrics resize them to the targets.
+Predictions have no activation, maps the resolution of the features if nothing else is said; losses and metrics resize
+them to the targets.
 """
 
-from mtl_core.heads.dense import aspp, deeplab_v2
+from mtl_core.heads.dense import aspp, deeplab_v2, transposed
 from mtl_core.heads.image import linear, two_layer
 from mtl_core.heads.kinds import by_kind
 
-__all__ = ["aspp", "by_kind", "deeplab_v2", "linear", "two_layer"]
+__all__ = ["aspp", "by_kind", "deeplab_v2", "linear", "transposed", "two_layer"]

@@ -1,4 +1,4 @@
-"""Heads for tasks whose prediction is a map: DeepLab's, versions 3 and 2."""
+"""Heads for tasks whose prediction is a map: DeepLab's, versions 3 and 2, and a decoder of transposed convolutions."""
 
 from collections.abc import Sequence
 
@@ -81,6 +81,37 @@ def deeplab_v2(width: int = 1024, rates: Sequence[int] = (6, 12, 18, 24), *, dro
     return head
 
 
+def transposed(widths: Sequence[int] = (128, 64, 48, 32), *, norm: Norm = nn.BatchNorm2d) -> Head:
+    """DMTG's decoder on Taskonomy: each stage doubles the map by a transposed convolution, and a last one predicts.
+
+    A stage is a 2×2 transposed convolution of stride 2, a norm, ReLU and a 3×3 convolution. With the four stages of the released
+    code features of stride 16 become a map of the image's size.
+
+    Args:
+        widths: Channels of each stage.
+        norm: `channels -> Module`: makes the norms.
+
+    Raises:
+        ValueError: If `widths` is empty or not positive; when a head is made for a task that is not dense.
+
+    References:
+        Gao et al., *DMTG: One-Shot Differentiable Multi-Task Grouping*, 2024, released code.
+
+    Examples:
+        >>> from mtl_core.task import depth
+        >>> transposed((16, 8))(32, depth("depth"))(torch.zeros(2, 32, 6, 8)).shape
+        torch.Size([2, 1, 24, 32])
+    """
+    if not widths or min(widths) < 1:
+        raise ValueError(f"`widths` must be one or more positive integers. Got `widths = {widths}`.")
+
+    def head(channels: int, task: Task) -> nn.Module:
+        refuse_task(task, dense=False, name="transposed")
+        return TransposedHead(channels, task, tuple(widths), norm)
+
+    return head
+
+
 class ASPPHead(nn.Module):
     """The head that `aspp` makes."""
 
@@ -131,6 +162,26 @@ class DeepLabV2Head(nn.Module):
         for other in others:
             first = first + other
         return first
+
+
+class TransposedHead(nn.Module):
+    """The head that `transposed` makes."""
+
+    def __init__(self, channels: int, task: Task, widths: Sequence[int], norm: Norm) -> None:
+        super().__init__()
+        self.name = task.name
+        stages = []
+        for width in widths:
+            up = nn.ConvTranspose2d(channels, width, 2, stride=2)
+            stages.append(nn.Sequential(up, norm(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)))
+            channels = width
+        self.stages = nn.Sequential(*stages)
+        self.predict = nn.Conv2d(channels, task.channels, 3, padding=1)
+
+    def forward(self, features: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch _ _ _"]:
+        """Predict a map `2 ** len(widths)` times as fine as the features."""
+        require_map(features, self.name)
+        return self.predict(self.stages(features))
 
 
 def _unit(in_channels: int, channels: int, kernel: int, dilation: int, norm: Norm) -> nn.Sequential:

@@ -8,11 +8,14 @@ from mtl_core.task import Task
 from mtl_core.types import Float
 
 
-def linear() -> Head:
-    """Global average pool (where the features are a map), then one linear layer.
+def linear(grid: int = 1) -> Head:
+    """Average pool (where the features are a map), then one linear layer.
+
+    Args:
+        grid: The map is averaged to `grid` rows and columns, whose features the layer takes one by one; 1: global average.
 
     Raises:
-        ValueError: When a head is made for a dense task.
+        ValueError: If `grid` is not positive; when a head is made for a dense task.
 
     Examples:
         >>> import torch
@@ -21,9 +24,12 @@ def linear() -> Head:
         torch.Size([2, 1])
     """
 
+    if grid < 1:
+        raise ValueError(f"`grid` must be at least 1. Got `grid = {grid}`.")
+
     def head(channels: int, task: Task) -> nn.Module:
         refuse_task(task, dense=True, name="linear")
-        return LinearHead(channels, task)
+        return LinearHead(channels, task) if grid == 1 else GridHead(channels, task, grid)
 
     return head
 
@@ -64,6 +70,21 @@ class LinearHead(nn.Module):
         """Predict from a map or from vectors."""
         # One expression for both: vectors are maps of a single position. A branch would hide the other from torch.fx.
         return self.linear(features.unsqueeze(-1).flatten(2).mean(2))
+
+
+class GridHead(nn.Module):
+    """The head that `linear` makes for a grid of several positions."""
+
+    def __init__(self, channels: int, task: Task, grid: int) -> None:
+        super().__init__()
+        self.name = task.name
+        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.linear = nn.Linear(channels * grid**2, task.channels)
+
+    def forward(self, features: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch _"]:
+        """Predict from a map."""
+        require_map(features, self.name)
+        return self.linear(self.pool(features).flatten(1))
 
 
 class TwoLayerHead(nn.Module):
