@@ -20,7 +20,7 @@ from dmo.config import Config
 from dmo.grouping import group_tasks
 from dmo.similarity import difficulty, loss_similarity, loss_threshold, similarity, weight_similarity
 from dmo.single import Single
-from mtl_core.types import Float, Tensor
+from mtl_core.types import Tensor
 
 Weights = Mapping[str, Tensor]
 """Weights of a backbone by name."""
@@ -162,7 +162,7 @@ class Allocation:
 
     Attributes:
         names: The tasks.
-        S_W: Similarity of their weights.
+        S_W: Similarity of their weights, `[T, T]`.
         S_L: Similarity of their losses.
         S: Both, Eq. (1).
         groups: Names of the tasks of each group.
@@ -174,9 +174,9 @@ class Allocation:
     """
 
     names: list[str]
-    S_W: Float[Tensor, "task task"]
-    S_L: Float[Tensor, "task task"]
-    S: Float[Tensor, "task task"]
+    S_W: Tensor
+    S_L: Tensor
+    S: Tensor
     groups: dict[str, list[str]]
     mu: float
     difficulty: dict[str, float]

@@ -21,6 +21,9 @@ from mtl_core import SharedBackbone
 from mtl_core.components import evaluating, placed
 from mtl_core.types import Float
 
+# Functions that are given lists name no shapes: to check the items of a list, the shape checker of the tests draws from the
+# global generator, which a fit must leave alone.
+
 CHUNK = 2**16
 """Weights of each network that are looked at together: so that of twenty networks a few MB are copied, not all weights."""
 
@@ -28,14 +31,14 @@ FEW_EPOCHS = 10
 """Shorter curves fall almost alike whatever the tasks are: their correlation is near 1 and says little."""
 
 
-def weight_similarity(models: Iterable[nn.Module]) -> Float[Tensor, "task task"]:
+def weight_similarity(models: Iterable[nn.Module]) -> Tensor:
     r"""$S_W$: Pearson's correlation of the weights of the backbones' convolutions and linear layers.
 
     Args:
         models: Networks of one architecture, a task each; heads, norms and biases do not count.
 
     Returns:
-        In double precision, on the CPU; 0 beside a network whose weights are all equal.
+        `[T, T]`, in double precision, on the CPU; 0 beside a network whose weights are all equal.
 
     Raises:
         ValueError: If there is no network, or the backbones differ.
@@ -67,14 +70,14 @@ def weight_similarity(models: Iterable[nn.Module]) -> Float[Tensor, "task task"]
     return _correlation([[row[name].detach().reshape(-1) for row in rows] for name in shapes[0]])
 
 
-def loss_similarity(curves: Float[Tensor, "task epochs"] | Iterable[Iterable[float]]) -> Float[Tensor, "task task"]:
+def loss_similarity(curves: Tensor | Iterable[Iterable[float]]) -> Tensor:
     r"""$S_L$: Pearson's correlation of the tasks' mean training losses, epoch by epoch.
 
     Args:
         curves: One row a task. Epochs in which a task has no loss (NaN) count for none.
 
     Returns:
-        In double precision; 0 beside a curve that does not change.
+        `[T, T]`, in double precision; 0 beside a curve that does not change.
 
     Raises:
         ValueError: If there are fewer than three epochs: two always correlate by 1 or −1.
@@ -131,7 +134,7 @@ def similarity(
     return alpha * S_W + (1 - alpha) * S_L  # Eq. (1)
 
 
-def feature_similarity(models: Iterable[nn.Module], inputs: Tensor) -> Float[Tensor, "task task"]:
+def feature_similarity(models: Iterable[nn.Module], inputs: Tensor) -> Tensor:
     r"""Linear centred kernel alignment of the networks' features: a stand-in for $S_W$ where backbones differ.
 
     With centred features $X_i$ of the same samples, $\lVert X_j^\top X_i\rVert_F^2 / (\lVert X_i^\top X_i\rVert_F
@@ -143,7 +146,7 @@ def feature_similarity(models: Iterable[nn.Module], inputs: Tensor) -> Float[Ten
         inputs: One batch of samples, the more the better.
 
     Returns:
-        In double precision; 0 beside a network whose features do not depend on the sample.
+        `[T, T]`, in double precision; 0 beside a network whose features do not depend on the sample.
 
     Raises:
         TypeError: If a network gives no tensor.
@@ -171,7 +174,7 @@ def feature_similarity(models: Iterable[nn.Module], inputs: Tensor) -> Float[Ten
     return rows @ rows.T
 
 
-def loss_threshold(sample_losses: Iterable[Tensor | Sequence[float]]) -> Float[Tensor, ""]:
+def loss_threshold(sample_losses: Iterable[Tensor | Sequence[float]]) -> Tensor:
     r"""$\mu$: the mean over the tasks of each task's mean loss.
 
     Args:
@@ -187,7 +190,7 @@ def loss_threshold(sample_losses: Iterable[Tensor | Sequence[float]]) -> Float[T
     return torch.stack([losses.mean() for losses in _labelled(sample_losses)]).mean()  # Eq. (2)
 
 
-def difficulty(sample_losses: Iterable[Tensor | Sequence[float]]) -> Float[Tensor, " task"]:
+def difficulty(sample_losses: Iterable[Tensor | Sequence[float]]) -> Tensor:
     r"""$d^t$: the share of a task's samples whose loss is at least $\mu$.
 
     Args:
@@ -195,7 +198,7 @@ def difficulty(sample_losses: Iterable[Tensor | Sequence[float]]) -> Float[Tenso
             unit; NaN where a sample has no label.
 
     Returns:
-        In double precision, from 0 (no sample is difficult) to 1.
+        `[T]`, in double precision, from 0 (no sample is difficult) to 1.
 
     Raises:
         ValueError: If a task has no loss, or one that is not finite.
