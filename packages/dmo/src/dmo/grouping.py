@@ -17,6 +17,11 @@ from typing import Any
 MOST_CLIQUES = 50_000
 """Cliques that are looked at; 60 tasks of which nine tenths of the pairs are similar have 600,000."""
 
+TOO_MANY = (
+    f"The graph of similar tasks has more than {MOST_CLIQUES:,} maximal cliques, of which only these were looked at: a larger "
+    "group may have been missed. Another `tau_sim` makes the graph simpler."
+)
+
 DIGITS = 12
 """Mean similarities are compared to so many digits: more is rounding, which hangs on the order of summation."""
 
@@ -41,34 +46,27 @@ def group_tasks(S: Any, tau_sim: float, tau_clique: float | None = None) -> list
         >>> group_tasks([[1, 0.5, 0.4], [0.5, 1, 0.9], [0.4, 0.9, 1]], tau_sim=0.45)
         [(1, 2), (0,)]
     """
-    import networkx
-
     rows = _checked(S)
     for name, value in (("tau_sim", tau_sim), ("tau_clique", tau_clique)):
         if value is not None and math.isnan(value):
             raise ValueError(f"`{name}` must be a number. Got `{name} = {value}`.")
-    graph = networkx.Graph()
-    graph.add_nodes_from(range(len(rows)))
-    graph.add_edges_from((i, j) for i, j in _pairs(len(rows)) if rows[i][j] > tau_sim)  # Eq. (4)
-    cliques = [tuple(sorted(clique)) for clique in islice(networkx.find_cliques(graph), MOST_CLIQUES + 1)]
-    if len(cliques) > MOST_CLIQUES:
-        cliques = cliques[:MOST_CLIQUES]
-        warnings.warn(
-            f"The graph of similar tasks has more than {MOST_CLIQUES:,} maximal cliques, of which only these were looked at: a "
-            "larger group may have been missed. Another `tau_sim` makes the graph simpler.",
-            stacklevel=2,
-        )
-    if tau_clique is not None:
-        cliques = [clique for clique in cliques if _smallest(rows, clique) >= tau_clique]
-    # What is in no clique that counts stands alone.
-    cliques = sorted(cliques, key=lambda clique: (-len(clique), -_mean(rows, clique), clique))
-    cliques += [(task,) for task in range(len(rows))]
-    groups, assigned = [], set[int]()
-    for clique in cliques:
-        fresh = tuple(task for task in clique if task not in assigned)
-        if fresh:
-            groups.append(fresh)
-            assigned.update(fresh)
+    groups: list[tuple[int, ...]] = []
+    rest = list(range(len(rows)))
+    while rest:
+        cliques, all_of_them = _cliques(rows, rest, tau_sim)
+        if tau_clique is not None:
+            cliques = [clique for clique in cliques if _smallest(rows, clique) >= tau_clique]
+        # What is in no clique that counts stands alone.
+        cliques = sorted(cliques, key=lambda clique: (-len(clique), -_mean(rows, clique), clique))
+        cliques += [(task,) for task in rest]
+        if not all_of_them:
+            warnings.warn(TOO_MANY, stacklevel=2)
+            cliques = cliques[:1]  # the others may be better among the tasks that it leaves
+        for clique in cliques:
+            fresh = tuple(task for task in clique if task in rest)
+            if fresh:
+                groups.append(fresh)
+                rest = [task for task in rest if task not in fresh]
     return groups
 
 
@@ -136,6 +134,19 @@ def _checked(S: Any) -> list[list[float]]:
                 f"`S` must be symmetric and finite. Got `S[{i}][{j}] = {rows[i][j]}` and `S[{j}][{i}] = {rows[j][i]}`."
             )
     return rows
+
+
+def _cliques(
+    rows: Sequence[Sequence[float]], tasks: Sequence[int], tau_sim: float
+) -> tuple[list[tuple[int, ...]], bool]:
+    """The maximal cliques among some tasks, and whether these are all."""
+    import networkx
+
+    graph = networkx.Graph()
+    graph.add_nodes_from(tasks)
+    graph.add_edges_from((i, j) for i, j in combinations(tasks, 2) if rows[i][j] > tau_sim)  # Eq. (4)
+    found = [tuple(sorted(clique)) for clique in islice(networkx.find_cliques(graph), MOST_CLIQUES + 1)]
+    return found[:MOST_CLIQUES], len(found) <= MOST_CLIQUES
 
 
 def _pairs(tasks: int) -> list[tuple[int, int]]:

@@ -120,7 +120,7 @@ def similarity(
         alpha: $\alpha$ in [0, 1].
 
     Raises:
-        ValueError: If `alpha` is out of range or the shapes differ.
+        ValueError: If `alpha` is out of range.
 
     Examples:
         >>> import torch
@@ -129,8 +129,6 @@ def similarity(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"`alpha` must be in [0, 1]. Got `alpha = {alpha}`.")
-    if S_W.shape != S_L.shape:
-        raise ValueError(f"`S_W` and `S_L` must have one shape. Got {list(S_W.shape)} and {list(S_L.shape)}.")
     return alpha * S_W + (1 - alpha) * S_L  # Eq. (1)
 
 
