@@ -51,7 +51,7 @@ def loop(models: list[SharedBackbone], pairs: int) -> float:
 
 def correlation(one: nn.Module, other: nn.Module) -> torch.Tensor:
     vectors = [torch.cat([w.detach().flatten() for w in prunable_weights(m.backbone).values()]) for m in (one, other)]
-    return torch.corrcoef(torch.stack(vectors).double())[0, 1]
+    return torch.corrcoef(torch.stack(vectors))[0, 1]
 
 
 def resident() -> int:
