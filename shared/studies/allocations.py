@@ -4,6 +4,7 @@ All are trained by SGD with the same learning rate, decay, cosine and number of 
 DMO is the training of a network for each task, so one training gives both.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,17 +50,29 @@ class Setting:
     lr: float
 
     def row(
-        self, folder: Path, *, method: str, tau_sim: float, tau: float, seed: int, epochs: int | None = None
+        self,
+        folder: Path,
+        *,
+        method: str,
+        tau_sim: float,
+        tau: float,
+        seed: int,
+        epochs: int | None = None,
+        batch: int | None = None,
+        tasks: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Train and measure: `hard` alone, or `dmo` with the single networks of its stage 1."""
+        """Train and measure: `hard` alone, or `dmo` with the single networks of its stage 1; default all tasks."""
         data, run = self.data(), Run(folder, seed=seed, progress=False)
-        epochs = epochs or self.epochs
+        data = data.select(tasks) if tasks else data
+        epochs, batch = epochs or self.epochs, batch or self.batch
         if method == "hard":
             sgd = partial(torch.optim.SGD, momentum=0.9)
-            plain = mtl_core.Config(epochs, self.batch, self.lr, 5e-4, cosine=True, optimizer=sgd)
+            plain = mtl_core.Config(epochs, batch, self.lr, 5e-4, cosine=True, optimizer=sgd)
             return measured("hard", mtl_core.fit(self.build, data, plain, run).model, data)
-        config = dmo.Config(tau_sim=tau_sim, tau=tau, epochs=epochs, batch_size=self.batch, lr=self.lr)
-        result = dmo.fit(self.build, data, config, run)
+        config = dmo.Config(tau_sim=tau_sim, tau=tau, epochs=epochs, batch_size=batch, lr=self.lr)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The similarity of loss curves")  # in the tests' slices
+            result = dmo.fit(self.build, data, config, run)
         singles = dmo.fit_singles(self.build, data, config, run)  # loaded
         report = result.report
         found: dict[str, Any] = {"groups": written(list(report.groups.values())), "ratio": report.allocation["ratio"]}

@@ -21,7 +21,7 @@ def build(tasks: dict[str, Task]) -> SharedBackbone:
     return SharedBackbone(backbones.resnet18(width=0.25, in_channels=1, norm=group_norm), tasks, heads.linear())
 
 
-SETTING = Setting(datasets.domains, build, epochs=20, batch=16, lr=0.03)
+SETTING = Setting(datasets.domains, build, epochs=20, batch=16, lr=0.01)
 
 
 def train(folder: Path, **key: Any) -> dict[str, Any]:
@@ -33,7 +33,15 @@ STUDY = Study(
     trainings=trainings(TAU_SIMS),
     train=train,
     seconds=240,
-    tiny={"method": "dmo", "tau_sim": 0.9, "tau": 1.0, "seed": 0, "epochs": 3},
+    tiny={
+        "method": "dmo",
+        "tau_sim": 0.9,
+        "tau": 1.0,
+        "seed": 0,
+        "epochs": 3,
+        "batch": 100,
+        "tasks": ("devanagari", "georgian"),
+    },
     tables={
         "domains": lambda rows: main_table(rows, TAU_SIMS),
         "domains-groups": lambda rows: group_table(rows, TAU_SIMS),

@@ -1,7 +1,7 @@
 """Real images: clothes (Fashion-MNIST), handwritten digits (MNIST, and the small set of core), and a subset of CIFAR-10.
 
 As in DMO's first scenario in small: 32×32, three channels (grey ones tripled), at most 3,000 training images each, ResNet-18 of a
-quarter's width with group norm, 12 passes, batches of 64. The files lie where the environment variable `MTL_DATA` points; the
+quarter's width with group norm, 12 passes, batches of 32. The files lie where the environment variable `MTL_DATA` points; the
 CIFAR-10 subset there is re-encoded as JPEG, so that its figures are not those of CIFAR-10.
 """
 
@@ -97,7 +97,7 @@ def build(tasks: dict[str, Task]) -> SharedBackbone:
 
 
 def train(folder: Path, *, images: int = TRAIN, stand_in: bool = False, **key: Any) -> dict[str, Any]:
-    setting = Setting(lambda: four(images, min(TEST, images), stand_in), build, epochs=12, batch=64, lr=0.05)
+    setting = Setting(lambda: four(images, min(TEST, images), stand_in), build, epochs=12, batch=32, lr=0.02)
     return setting.row(folder, **key)
 
 

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mtl_core import ranks
 from mtl_core.checkpoint import StorageError
@@ -26,7 +26,7 @@ def command_line(
     plots: Plots = (),
     description: str = "",
     demo: dict[str, dict[str, Any]] | None = None,
-    demo_data: str = "rooms",
+    demo_data: Literal["rooms", "domains"] = "rooms",
     plain: Callable[[Any], Any] | None = None,
 ) -> Callable[..., int]:
     """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
@@ -38,7 +38,7 @@ def command_line(
         plots: The method's plots, for `report`.
         description: What the method does, in one sentence.
         demo: Values of the configuration for `demo`, by data set, besides the kit's own.
-        demo_data: What `demo` trains on where it is not told: `rooms` or `domains`.
+        demo_data: What `demo` trains on where it is not told.
         plain: `plain(config) -> mtl_core.Config`: how the plain model beside it is trained; default: with the method's
             epochs, batch size, learning rate and weight decay, and Adam.
 
@@ -71,7 +71,7 @@ def _done(
     fit: Callable[..., Any],
     plots: Plots,
     demo: dict[str, Any],
-    demo_data: str,
+    demo_data: Literal["rooms", "domains"],
     plain: Callable[[Any], Any] | None,
     options: Any,
 ) -> None:
@@ -88,7 +88,7 @@ def _done(
         deploy.export_run(options.folder, options.path, options.backbone)
     else:
         if isinstance(options, Demo):
-            data = options.data or demo_data
+            data: Literal["rooms", "domains"] = options.data or demo_data
             out = options.out or Path(f"{name}-demo" + ("" if data == demo_data else f"-{data}"))
             options = dataclasses.replace(options, data=data, out=out)
         plan = training.planned(name, config_class, options, demo, plain)
