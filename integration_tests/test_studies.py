@@ -3,6 +3,7 @@
 import doctest
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,14 @@ def test_what_has_a_row_is_not_trained_again(toy: tuple[Named, list[int]]) -> No
     study.work(named)
     assert done == [0, 2, 3]
     assert not list(study.RUNS.rglob("*.lock"))
+
+
+def test_a_study_whose_data_are_lacking_has_nothing_to_do(toy: tuple[Named, list[int]]) -> None:
+    """Its trainings are not missing: they cannot be done here."""
+    named, _ = toy
+    assert len(named.missing()) == 3
+    lacking = Named("toys", "squares", replace(named.study, lacking=lambda: "a folder"))
+    assert lacking.missing() == []
 
 
 def test_a_training_that_another_process_is_at_is_left_to_it(toy: tuple[Named, list[int]]) -> None:

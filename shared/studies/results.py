@@ -37,6 +37,9 @@ def main() -> None:
         for named in chosen:
             work(named)
         return
+    for named in chosen:
+        if lacking := named.study.lacking():
+            print(f"{named.package} {named.name} is skipped: {lacking}", flush=True)
     missing = [(named, key) for named in chosen for key in named.missing()]
     seconds = sum(named.study.seconds for named, _ in missing) / max(1, min(asked.processes, len(missing)))
     of = sum(len(named.study.trainings) for named in chosen)

@@ -42,6 +42,7 @@ class Study:
         tiny: Arguments of a call of `train` that takes seconds: the tests make it, so that no script rots.
         tables: Markdown of the rows, by the name that the README's marker has.
         pictures: Figures of the rows, by file name without suffix; written to the package's `images` as PNG.
+        lacking: Says what the trainings need and this machine has not, as a folder of data; empty where nothing is lacking.
     """
 
     key: Sequence[str]
@@ -51,6 +52,7 @@ class Study:
     tiny: Mapping[str, Any]
     tables: Mapping[str, Callable[[Rows], str]] = field(default_factory=dict)
     pictures: Mapping[str, Callable[[Rows], Any]] = field(default_factory=dict)
+    lacking: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Named:
         return Rows(self.package, self.name, self.study.key, *([folder] if folder else []))
 
     def missing(self) -> list[Mapping[str, Any]]:
-        """The trainings that have no row yet."""
+        """The trainings that have no row yet, and that can be done here."""
+        if self.study.lacking():
+            return []
         rows = self.rows()
         return [key for key in self.study.trainings if rows.find(**key) is None]
 

@@ -292,6 +292,21 @@ def test_demo_and_fit_can_be_called_as_written(monkeypatch: pytest.MonkeyPatch) 
     assert seen[1].run["checkpoint_seconds"] == 2
 
 
+def test_a_method_decides_its_demos_data_and_how_the_plain_model_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose learning rate is not Adam's, and whose tasks are classifications."""
+    from mtl_core.commands import deploy, training
+
+    seen = []
+    monkeypatch.setattr(training, "train", lambda plan, fit: seen.append(plan))
+    monkeypatch.setattr(deploy, "export_demo", lambda folder: None)
+    other = Config(epochs=7, lr=0.5)
+    main = command_line("plain", Config, core.fit, demo_data="domains", plain=lambda config: other)
+    assert main(["demo", "--device", "cpu"]) == main(["demo", "--data", "rooms", "--device", "cpu"]) == 0
+    assert [str(plan.out) for plan in seen] == ["plain-demo", "plain-demo-rooms"]
+    assert list(seen[0].data.tasks) == ["digits", "fashion", "devanagari", "georgian"]
+    assert all(plan.plain is other for plan in seen)
+
+
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_every_backbone_of_the_list_can_be_made(name: str) -> None:
     """Each name gives a new backbone that takes the data's images."""

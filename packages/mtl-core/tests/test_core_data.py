@@ -161,6 +161,12 @@ def test_selected_data_keep_the_order_of_the_samples() -> None:
     assert alone.test is None
 
 
+def test_selected_tasks_are_in_the_order_given_in_every_view() -> None:
+    """So that a method that sorts its tasks hangs on no order."""
+    part = data(Numbered(3, ("kind", "tall"))).select(["tall", "kind"])
+    assert list(part.train.batch(0, 0, 0, 2)[0].targets) == ["tall", "kind"]
+
+
 @pytest.mark.parametrize("names", [["depth"], [], ["kind", "depth"]])
 def test_selecting_what_is_not_there_is_refused(names: list[str]) -> None:
     """The message says what is there."""

@@ -123,3 +123,23 @@ def test_other_optimizers_are_refused() -> None:
     """They could not say when a step is done."""
     with pytest.raises(TypeError, match=r"`optimizer` must be a torch optimizer. Got `int`"):
         keep_zeros(nn.Linear(1, 1), 3)  # type: ignore[arg-type]
+
+
+def test_zeros_can_be_named_and_others_are_left_free() -> None:
+    """A weight that only happens to be zero moves; what is not zero yet becomes it with the first step."""
+    layer = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0.0, 0.0, 1.0]]))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    with keep_zeros(layer, optimizer, {"weight": torch.tensor([[True, False, False]])}):
+        layer(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+    assert layer.weight.tolist() == [[0.0, -0.5, 0.5]]
+
+
+@pytest.mark.parametrize("zeros", [{"bias": torch.ones(1)}, {"weight": torch.ones(2, 2)}])
+def test_zeros_of_no_prunable_weight_are_refused(zeros: dict[str, torch.Tensor]) -> None:
+    """Another name or shape."""
+    layer = nn.Linear(3, 1)
+    with pytest.raises(ValueError, match="`zeros` must have the names and shapes of prunable weights"):
+        keep_zeros(layer, torch.optim.SGD(layer.parameters(), lr=0.1), zeros)

@@ -78,9 +78,9 @@ class Split:
     augment: Augment | None = None
 
     def select(self, names: Iterable[str]) -> "Split":
-        """The same part for some tasks; sources that label none of them are left out."""
+        """The same part for some tasks, in the order given; sources that label none of them are left out."""
         tasks = {name: self.tasks[name] for name in names}
-        mine = [(s, tuple(n for n in s.names if n in tasks)) for s in self.sources]
+        mine = [(s, tuple(n for n in tasks if n in s.names)) for s in self.sources]
         return Split(tasks, tuple(Source(s.data, s.index, n) for s, n in mine if n), self.augment)
 
     def steps(self, batch_size: int) -> int:

@@ -5,6 +5,7 @@ not pruned. Momentum and decay would move such zeros in the next step even witho
 after each step of the optimizer.
 """
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -49,7 +50,9 @@ def count_zeros(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (int((weight == 0).sum()), weight.numel()) for name, weight in prunable_weights(model).items()}
 
 
-def keep_zeros(model: nn.Module, optimizer: torch.optim.Optimizer) -> "KeptZeros":
+def keep_zeros(
+    model: nn.Module, optimizer: torch.optim.Optimizer, zeros: Mapping[str, Tensor] | None = None
+) -> "KeptZeros":
     """Keep the prunable weights that are exactly zero now at zero, whatever the optimizer does.
 
     Call it before the phase that trains on: a resumed run then finds the same zeros again. It may be used as a context,
@@ -58,11 +61,14 @@ def keep_zeros(model: nn.Module, optimizer: torch.optim.Optimizer) -> "KeptZeros
     Args:
         model: A pruned model.
         optimizer: Trains some or all of its weights; after each of its `step`s the zeros are put back.
+        zeros: For some prunable weights, by name, which elements are held; default those that are zero now. So a weight
+            that happens to be zero, as of a head that starts at zero, can be left free.
 
     Returns:
         What holds the zeros until its `remove()` is called.
 
     Raises:
+        ValueError: If `zeros` names no prunable weight, or has another shape.
         TypeError: If the optimizer is not torch's: then nobody says when a step is done.
 
     Examples:
@@ -77,20 +83,26 @@ def keep_zeros(model: nn.Module, optimizer: torch.optim.Optimizer) -> "KeptZeros
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"`optimizer` must be a torch optimizer. Got `{type(optimizer).__name__}`.")
-    return KeptZeros(model, optimizer)
+    weights = prunable_weights(model)
+    for name, zero in (zeros or {}).items():
+        if name not in weights or weights[name].shape != zero.shape:
+            raise ValueError(
+                f"`zeros` must have the names and shapes of prunable weights. Got `{name}` of {list(zero.shape)}."
+            )
+    held = {name: weight.detach() == 0 for name, weight in weights.items()} if zeros is None else zeros
+    return KeptZeros([(weights[name], zero) for name, zero in held.items()], optimizer)
 
 
 class KeptZeros:
     """Holds zeros at zero; made by `keep_zeros`.
 
     Args:
-        model: A pruned model.
-        optimizer: Trains it.
+        zeros: Weights, and which of their elements are held.
+        optimizer: Trains them.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._zeros = [(weight, weight.detach() == 0) for weight in prunable_weights(model).values()]
-        self._zeros = [(weight, zero) for weight, zero in self._zeros if bool(zero.any())]
+    def __init__(self, zeros: Sequence[tuple[Tensor, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+        self._zeros = [(weight, zero) for weight, zero in zeros if bool(zero.any())]
         self._handle: Removable = optimizer.register_step_post_hook(self._restore)
 
     def remove(self) -> None:

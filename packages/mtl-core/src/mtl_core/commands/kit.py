@@ -5,11 +5,13 @@ keep their traceback.
 """
 
 import contextlib
+import dataclasses
 import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from mtl_core import ranks
 from mtl_core.checkpoint import StorageError
@@ -24,6 +26,8 @@ def command_line(
     plots: Plots = (),
     description: str = "",
     demo: dict[str, dict[str, Any]] | None = None,
+    demo_data: Literal["rooms", "domains"] = "rooms",
+    plain: Callable[[Any], Any] | None = None,
 ) -> Callable[..., int]:
     """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
 
@@ -34,6 +38,9 @@ def command_line(
         plots: The method's plots, for `report`.
         description: What the method does, in one sentence.
         demo: Values of the configuration for `demo`, by data set, besides the kit's own.
+        demo_data: What `demo` trains on where it is not told.
+        plain: `plain(config) -> mtl_core.Config`: how the plain model beside it is trained; default: with the method's
+            epochs, batch size, learning rate and weight decay, and Adam.
 
     Returns:
         `main(arguments=None) -> exit status`.
@@ -44,7 +51,7 @@ def command_line(
             options = _parsed(name, config_class, description, sys.argv[1:] if arguments is None else arguments)
             if options is None:
                 return 0
-            _done(name, config_class, fit, plots, demo or {}, options)
+            _done(name, config_class, fit, plots, demo or {}, demo_data, plain, options)
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
@@ -59,7 +66,14 @@ def command_line(
 
 
 def _done(
-    name: str, config_class: type[Any], fit: Callable[..., Any], plots: Plots, demo: dict[str, Any], options: Any
+    name: str,
+    config_class: type[Any],
+    fit: Callable[..., Any],
+    plots: Plots,
+    demo: dict[str, Any],
+    demo_data: Literal["rooms", "domains"],
+    plain: Callable[[Any], Any] | None,
+    options: Any,
 ) -> None:
     """Do what the options of a subcommand ask for."""
     from mtl_core.commands import deploy, training
@@ -73,7 +87,11 @@ def _done(
     elif isinstance(options, Export):
         deploy.export_run(options.folder, options.path, options.backbone)
     else:
-        plan = training.planned(name, config_class, options, demo)
+        if isinstance(options, Demo):
+            data: Literal["rooms", "domains"] = options.data or demo_data
+            out = options.out or Path(f"{name}-demo" + ("" if data == demo_data else f"-{data}"))
+            options = dataclasses.replace(options, data=data, out=out)
+        plan = training.planned(name, config_class, options, demo, plain)
         training.train(plan, fit)
         if isinstance(options, Demo) and ranks.connect()[0] == 0:
             deploy.export_demo(plan.out)

@@ -70,12 +70,13 @@ class Demo(Common):
     """What only `demo` has.
 
     Args:
-        data: rooms (segmentation, depth and normals of rendered rooms) or domains (digits, clothes, two scripts).
-        out: Folder of checkpoints, model and report; default NAME-demo, or NAME-demo-DATA for other data than rooms.
+        data: rooms (segmentation, depth and normals of rendered rooms) or domains (digits, clothes, two scripts); default
+            what suits the method.
+        out: Folder of checkpoints, model and report; default NAME-demo, or NAME-demo-DATA for other data than the default.
         epochs: Passes over the data; default about half a minute's.
     """
 
-    data: Literal["rooms", "domains"] = "rooms"
+    data: Literal["rooms", "domains"] | None = None
     out: Path | None = None
     epochs: int | None = None
 

@@ -46,7 +46,13 @@ class Plan:
     run: dict[str, Any]
 
 
-def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[str, Mapping[str, Any]]) -> Plan:
+def planned(
+    name: str,
+    config_class: type[Any],
+    options: Common,
+    demo: Mapping[str, Mapping[str, Any]],
+    plain: Callable[[Any], PlainConfig] | None = None,
+) -> Plan:
     """Turn options into data, architecture and configuration.
 
     Args:
@@ -54,20 +60,22 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
         config_class: The method's configuration.
         options: Of `fit` or `demo`.
         demo: The method's values for `demo`, by data set.
+        plain: The plain model's configuration, of the method's.
 
     Raises:
         ValueError: If a name or a value is not usable.
     """
     changes: dict[str, Any] = {}
     if isinstance(options, Demo):
+        assert options.data is not None  # the command line has filled both in
+        assert options.out is not None
         setting = DEMOS[options.data]
         changes = {f: getattr(setting, f) for f in ("epochs", "batch_size", "lr")} | dict(demo.get(options.data, {}))
         changes |= {} if options.epochs is None else {"epochs": options.epochs}
-        out = options.out or Path(f"{name}-demo" + ("" if options.data == "rooms" else f"-{options.data}"))
         options = Training(
             **{field.name: getattr(options, field.name) for field in dataclasses.fields(Common)},
             data=options.data,
-            out=out,
+            out=options.out,
             backbone=setting.backbone,
             width=setting.width,
             output_stride=setting.output_stride,
@@ -83,7 +91,7 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
     run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
     data = find_data(options.data, options.tasks)
     architecture = Architecture.asked(data, options)
-    beside = _plain_config(config) if options.dense else None
+    beside = (plain or _plain_config)(config) if options.dense else None
     return Plan(options.out, data, architecture, config, beside, run | {"again": options.again})
 
 

@@ -1,0 +1,224 @@
+"""Trainings that the studies of DMO compare: a network for each task, one for all, and DMO's; what they cost and what they give.
+
+All are trained by SGD with the same learning rate, decay, cosine and number of passes; figures are of the test part. Stage 1 of
+DMO is the training of a network for each task, so one training gives both.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from groupings import written
+from rows import Rows, mean_and_deviation
+
+import dmo
+import mtl_core
+from mtl_core import Build, MultiTaskData, Run, TaskGroups
+from mtl_core.model import nn
+from mtl_core.plots import canvas
+from mtl_core.storage import stored_bytes
+
+KEY = ("method", "tau_sim", "tau", "seed")
+WORDS = {
+    "single": "a network for each task",
+    "hard": "one network (hard parameter sharing)",
+    "dmo": "DMO",
+}
+TAUS = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trainings of a study share.
+
+    Args:
+        data: Makes the data.
+        build: The architecture.
+        epochs: Passes of the longest source.
+        batch: Samples a source and step.
+        lr: Learning rate at the start.
+    """
+
+    data: Callable[[], MultiTaskData]
+    build: Build
+    epochs: int
+    batch: int
+    lr: float
+
+    def row(
+        self,
+        folder: Path,
+        *,
+        method: str,
+        tau_sim: float,
+        tau: float,
+        seed: int,
+        epochs: int | None = None,
+        batch: int | None = None,
+        tasks: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Train and measure: `hard` alone, or `dmo` with the single networks of its stage 1; default all tasks."""
+        data, run = self.data(), Run(folder, seed=seed, progress=False)
+        data = data.select(tasks) if tasks else data
+        epochs, batch = epochs or self.epochs, batch or self.batch
+        if method == "hard":
+            sgd = partial(torch.optim.SGD, momentum=0.9)
+            plain = mtl_core.Config(epochs, batch, self.lr, 5e-4, cosine=True, optimizer=sgd)
+            return measured("hard", mtl_core.fit(self.build, data, plain, run).model, data)
+        config = dmo.Config(tau_sim=tau_sim, tau=tau, epochs=epochs, batch_size=batch, lr=self.lr)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The similarity of loss curves")  # in the tests' slices
+            result = dmo.fit(self.build, data, config, run)
+        singles = dmo.fit_singles(self.build, data, config, run)  # loaded
+        report = result.report
+        found: dict[str, Any] = {"groups": written(list(report.groups.values())), "ratio": report.allocation["ratio"]}
+        for side in ("within", "between"):
+            for end, value in (report.similarity[side] or {}).items():
+                found[f"S.{side}.{end}"] = value
+        for name in data.tasks:
+            found[f"d.{name}"] = report.difficulty[name]
+            found[f"dmo.parameters.{name}"] = report.allocation["tasks"][name]["parameters"]
+            found[f"single.parameters.{name}"] = report.allocation["single tasks"][name]
+        alone = TaskGroups({name: single.model for name, single in singles.items()})
+        found |= measured("dmo", result.model, data) | measured("single", alone, data)
+        return found | {"dmo.parameters": report.allocation["in all"]}  # of the pruned weights only what survives
+
+
+def measured(method: str, model: nn.Module, data: MultiTaskData) -> dict[str, Any]:
+    """Accuracy by task, parameters, and bytes of the file."""
+    accuracies = {name: metrics["accuracy"] for name, metrics in mtl_core.evaluate(model, data.test).items()}
+    return {
+        **{f"{method}.accuracy.{name}": value for name, value in accuracies.items()},
+        f"{method}.accuracy": sum(accuracies.values()) / len(accuracies),
+        f"{method}.parameters": sum(p.numel() for p in model.parameters()),
+        f"{method}.bytes": stored_bytes(model),
+    }
+
+
+def trainings(tau_sims: Sequence[float], seeds: Sequence[int] = (0, 1, 2)) -> list[dict[str, Any]]:
+    """Hard sharing and DMO for each seed and threshold; other temperatures for the first seed and the last threshold."""
+    found: list[dict[str, Any]] = []
+    for seed in seeds:
+        found.append({"method": "hard", "tau_sim": 0.0, "tau": 0.0, "seed": seed})
+        found += [{"method": "dmo", "tau_sim": value, "tau": 1.0, "seed": seed} for value in tau_sims]
+    return found + [
+        {"method": "dmo", "tau_sim": tau_sims[-1], "tau": tau, "seed": seeds[0]} for tau in TAUS if tau != 1.0
+    ]
+
+
+# What a README shows ------------------------------------------------------------------------------------------------
+
+
+def columns(rows: Rows, tau_sims: Sequence[float]) -> dict[str, list[tuple[str, dict[str, str]]]]:
+    """The prefix of the cells, and the rows, of each method that has some."""
+    last = rows.where(method="dmo", tau_sim=tau_sims[-1], tau=1.0)
+    found = {
+        WORDS["single"]: [("single", row) for row in last],
+        WORDS["hard"]: [("hard", row) for row in rows.where(method="hard")],
+    }
+    for value in tau_sims:
+        mine = rows.where(method="dmo", tau_sim=value, tau=1.0)
+        found[f"DMO, τ_sim = {value:g}"] = [("dmo", row) for row in mine]
+    return {name: several for name, several in found.items() if several}
+
+
+def tasks_of(rows: Rows) -> list[str]:
+    """The tasks that the rows have accuracies of."""
+    start = "hard.accuracy."
+    return [name.removeprefix(start) for row in rows.where(method="hard")[:1] for name in row if name.startswith(start)]
+
+
+def main_table(rows: Rows, tau_sims: Sequence[float]) -> str:
+    """Accuracy by task and their mean, parameters, file, ratio: mean and deviation over the seeds."""
+    found = columns(rows, tau_sims)
+    lines = [f"| | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
+
+    def line(name: str, cell: Callable[[str, dict[str, str]], str], scale: float, digits: int) -> str:
+        cells = [
+            mean_and_deviation([scale * float(cell(kind, row)) for kind, row in several], digits)
+            for several in found.values()
+        ]
+        return f"| {name} | {' | '.join(cells)} |"
+
+    for task in tasks_of(rows):
+        lines.append(line(f"{task}, accuracy, %", lambda kind, row, task=task: row[f"{kind}.accuracy.{task}"], 100, 1))
+    lines.append(line("mean accuracy, %", lambda kind, row: row[f"{kind}.accuracy"], 100, 1))
+    lines.append(line("parameters, thousands", lambda kind, row: row[f"{kind}.parameters"], 1e-3, 1))
+    whole = {row["seed"]: float(row["single.parameters"]) for row in rows.where(method="dmo")}
+
+    def ratio(kind: str, row: dict[str, str]) -> str:
+        return str(float(row[f"{kind}.parameters"]) / whole.get(row["seed"], float("nan")))
+
+    lines.append(line("ratio to a network for each task", ratio, 1, 3))
+    lines.append(line("file, kB", lambda kind, row: row[f"{kind}.bytes"], 1e-3, 1))
+    lines.append("| seeds | " + " | ".join(str(len(several)) for several in found.values()) + " |")
+    return "\n".join(lines)
+
+
+def group_table(rows: Rows, tau_sims: Sequence[float]) -> str:
+    """What was found at each threshold and seed: groups, S within and between."""
+    lines = ["| τ_sim | seed | groups | S within | S between | ratio |", "|---|---|---|---|---|---|"]
+    for value in tau_sims:
+        for row in rows.where(method="dmo", tau_sim=value, tau=1.0):
+            spans = [span(row, side) for side in ("within", "between")]
+            groups = "; ".join(", ".join(group.split()) for group in row["groups"].split(" | "))
+            lines.append(f"| {value:g} | {row['seed']} | {groups} | {' | '.join(spans)} | {float(row['ratio']):.3f} |")
+    return "\n".join(lines)
+
+
+def span(row: Mapping[str, str], side: str) -> str:
+    """Smallest to largest similarity of a side."""
+    ends = [row.get(f"S.{side}.{end}", "") for end in ("smallest", "largest")]
+    return f"{float(ends[0]):.2f} to {float(ends[1]):.2f}" if all(ends) else ""
+
+
+def tau_table(rows: Rows, tau_sim: float, seed: int = 0) -> str:
+    """Accuracy and parameters of a training at each temperature (Figure 5's legend)."""
+    lines = ["| τ | mean accuracy, % | parameters | ratio |", "|---|---|---|---|"]
+    for tau in TAUS:
+        row = rows.find(method="dmo", tau_sim=tau_sim, tau=tau, seed=seed)
+        if row:
+            accuracy, size = 100 * float(row["dmo.accuracy"]), int(row["dmo.parameters"])
+            lines.append(f"| {tau:g} | {accuracy:.1f} | {size:,} | {float(row['ratio']):.3f} |")
+    return "\n".join(lines)
+
+
+def tau_picture(rows: Rows, tau_sim: float, seed: int = 0) -> Any:
+    """Pruning ratio against difficulty at each temperature, with accuracy and parameters (Figure 5)."""
+    from dmo.plots import pruning_figure
+
+    found, legend = {}, {}
+    for tau in TAUS:
+        row = rows.find(method="dmo", tau_sim=tau_sim, tau=tau, seed=seed)
+        if row:
+            found[tau] = {name: float(row[f"d.{name}"]) for name in tasks_of(rows)}
+            legend[tau] = f"{100 * float(row['dmo.accuracy']):.1f} %, {int(row['dmo.parameters']) / 1000:.0f} k"
+    return pruning_figure(found, legend) if found else canvas()[0]
+
+
+def accuracy_picture(rows: Rows, tau_sim: float, seed: int = 0) -> Any:
+    """Accuracy against parameters of each task, under each method (Figures 3 and 4)."""
+    from dmo.plots import accuracy_figure
+
+    ours = rows.find(method="dmo", tau_sim=tau_sim, tau=1.0, seed=seed)
+    hard = rows.find(method="hard", tau_sim=0.0, tau=0.0, seed=seed)
+    if ours is None or hard is None:
+        return canvas()[0]
+    sizes = {
+        "single": {name: float(ours[f"single.parameters.{name}"]) for name in tasks_of(rows)},
+        "hard": {name: float(hard["hard.parameters"]) for name in tasks_of(rows)},
+        "dmo": {name: float(ours[f"dmo.parameters.{name}"]) for name in tasks_of(rows)},
+    }
+    return accuracy_figure(
+        {
+            WORDS[kind]: {
+                name: (size, float((hard if kind == "hard" else ours)[f"{kind}.accuracy.{name}"]))
+                for name, size in sizes[kind].items()
+            }
+            for kind in sizes
+        }
+    )
