@@ -210,7 +210,7 @@ class Reader:
                 sizes = f"{list(image.shape[-2:])}, {list(found.shape[-2:])}"
                 raise Malformed(path, f"must be as large as the image. Got {sizes}.")
             check = self.tasks[task].check if task else None
-            if found is not None and check is not None:
+            if found is not None and check is not None and found.ndim:  # single values were checked with their list
                 check(found[None])
         except Malformed as error:
             raise ValueError(f"{where}: {error}") from error
