@@ -203,7 +203,9 @@ class One(list):  # type: ignore[type-arg]
     tasks = ("segmentation",)
 
 
-@pytest.mark.parametrize(("keep", "channels"), [("stretch", 1), ("stretch", 3), ("pad", None), ("crop", 3)])
+@pytest.mark.parametrize(
+    ("keep", "channels"), [("stretch", 1), ("stretch", 3), ("pad", None), ("crop", 3), ("middle", None)]
+)
 def test_samples_are_fitted(keep: str, channels: int | None) -> None:
     """Size and channels as asked for, from grey and from colour; labels are among those that were there."""
     image, targets = sample(size=(9, 14))
@@ -217,6 +219,8 @@ def test_samples_are_fitted(keep: str, channels: int | None) -> None:
     if keep == "pad":
         assert torch.equal(found["depth"][:, :9, :14], targets["depth"])
         assert (found["segmentation"][9:] == 255).all()
+    if keep == "middle":  # of 9 x 14 in 16 x 16: four black rows above, three below; one column beside
+        assert torch.equal(found["depth"][:, 4:13, 1:15], targets["depth"])
     if keep == "crop":  # the middle of 16 x 25
         whole = geometry.resized(image[:1], targets, (16, 25))[1]["segmentation"]
         assert torch.equal(found["segmentation"], whole[:, 4:20])
@@ -238,7 +242,7 @@ def test_bad_sizes_are_refused() -> None:
         Fitted(source, (0, 4))
     with pytest.raises(ValueError, match=r"`channels` must be 1 or 3. Got `channels = 2`"):
         Fitted(source, (4, 4), channels=2)
-    with pytest.raises(ValueError, match=r"`keep` must be stretch, pad or crop. Got `keep = 'fill'`"):
+    with pytest.raises(ValueError, match=r"`keep` must be stretch, pad, crop or middle. Got `keep = 'fill'`"):
         Fitted(source, (4, 4), keep="fill")
     with pytest.raises(ValueError, match=r"`size` must hold every sample to be padded. Got \[12, 16\] in sample 0"):
         Fitted(source, (8, 20), keep="pad")[0]

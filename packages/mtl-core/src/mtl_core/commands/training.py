@@ -81,7 +81,7 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
         "precision": options.precision,
     }
     run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
-    data = find_data(options.data, options.tasks)
+    data = find_data(options.data, options.tasks, options.workers)
     architecture = Architecture.asked(data, options)
     beside = _plain_config(config) if options.dense else None
     return Plan(options.out, data, architecture, config, beside, run | {"again": options.again})

@@ -93,6 +93,7 @@ def zoom(
     normals: Collection[str] = ("normals",),
     depth: Collection[str] = ("depth",),
     inverse: Collection[str] = (),
+    zero: Collection[str] = ("depth", "normals"),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Scale by a random factor, cut a window out at a random place, mirror every second sample.
 
@@ -109,6 +110,7 @@ def zoom(
         normals: Names of the normals, whose x changes its sign with a mirror.
         depth: Names of the depths, which are divided by the factor.
         inverse: Names of the inverse depths (disparities), which are multiplied by it.
+        zero: Names of other float maps that are 0 where not labelled.
     """
     if choices:
         scale = choices[int(torch.randint(len(choices), (), generator=generator))]
@@ -118,7 +120,7 @@ def zoom(
     window = size or (h, w)
     image, targets = resized(image, targets, (max(1, round(h * scale)), max(1, round(w * scale))))
     targets = nearer(targets, scale, depth=depth, inverse=inverse)
-    image, targets = _window(image, targets, window, 0, generator, (*depth, *inverse, *normals))
+    image, targets = _window(image, targets, window, 0, generator, (*depth, *inverse, *normals, *zero))
     return _mirrored(image, targets, generator, normals) if mirrored else (image, targets)
 
 

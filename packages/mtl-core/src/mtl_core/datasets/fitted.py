@@ -19,7 +19,7 @@ class Fitted:
         channels: 1 or 3: grey images are tripled, colours are averaged; as they are without it.
         keep: How a sample of another form than `size` is brought to it: `stretch` changes the form; `pad` puts black and
             unlabelled pixels to the right and below, and changes nothing else (it must not be larger); `crop` scales the
-            shorter side to that of `size` and takes the middle.
+            shorter side to that of `size` and takes the middle; `middle` takes the middle as it is.
 
     Raises:
         ValueError: If an argument is not usable.
@@ -32,8 +32,8 @@ class Fitted:
             raise ValueError(f"`size` must be a positive height and width. Got `size = {size}`.")
         if channels not in (None, 1, 3):
             raise ValueError(f"`channels` must be 1 or 3. Got `channels = {channels}`.")
-        if keep not in ("stretch", "pad", "crop"):
-            raise ValueError(f"`keep` must be stretch, pad or crop. Got `keep = {keep!r}`.")
+        if keep not in ("stretch", "pad", "crop", "middle"):
+            raise ValueError(f"`keep` must be stretch, pad, crop or middle. Got `keep = {keep!r}`.")
         self.source, self.size, self.channels, self.keep = source, (size[0], size[1]), channels, keep
 
     @property
@@ -63,10 +63,10 @@ class Fitted:
             return cropped(image, targets, (0, 0), self.size)
         if self.keep == "crop":
             scale = max(self.size[0] / h, self.size[1] / w)
-            whole = (max(self.size[0], round(h * scale)), max(self.size[1], round(w * scale)))
-            image, targets = resized(image, targets, whole)
-            corner = ((whole[0] - self.size[0]) // 2, (whole[1] - self.size[1]) // 2)
-            return cropped(image, targets, corner, self.size)
+            h, w = max(self.size[0], round(h * scale)), max(self.size[1], round(w * scale))
+            image, targets = resized(image, targets, (h, w))
+        if self.keep in ("crop", "middle"):
+            return cropped(image, targets, ((h - self.size[0]) // 2, (w - self.size[1]) // 2), self.size)
         return resized(image, targets, self.size)
 
     def fingerprint(self) -> str:
