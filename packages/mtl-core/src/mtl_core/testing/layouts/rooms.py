@@ -14,7 +14,11 @@ UNITS = 512
 
 
 def taskonomy(
-    root: str | PathLike[str], buildings: Mapping[str, int] | None = None, *, spelling: str = "segment_semantic"
+    root: str | PathLike[str],
+    buildings: Mapping[str, int] | None = None,
+    *,
+    spelling: str = "segment_semantic",
+    size: tuple[int, int] = SIZE,
 ) -> Path:
     """Write Taskonomy.
 
@@ -23,11 +27,12 @@ def taskonomy(
         buildings: Views of each building; default one building of each part of the tiny split. Scene `100 * b + i` is view
             `i` of building `b`; where its depth is not labelled, 65,535 is written.
         spelling: How files of the segmentation are called.
+        size: Height and width.
     """
     folder = Path(root)
     for number, (building, count) in enumerate((buildings or {"hanson": 3, "corozal": 2, "ihlen": 1}).items()):
         for index in range(count):
-            truth = scene(100 * number + index, classes=17)
+            truth = scene(100 * number + index, classes=17, size=size)
             depth = np.where(truth["depth"] == 0, 65535, np.round(truth["depth"] * UNITS))
             labels = np.where(truth["segmentation"] == 255, 0, truth["segmentation"] + 1)
             files = {

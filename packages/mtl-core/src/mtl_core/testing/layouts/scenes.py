@@ -7,23 +7,30 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_core.testing.layouts.truth import colours_of, save, scene, write
+from mtl_core.testing.layouts.truth import SIZE, colours_of, save, scene, write
 
 
-def nyuv2(root: str | PathLike[str], layout: str = "npy", parts: Mapping[str, int] | None = None) -> Path:
+def nyuv2(
+    root: str | PathLike[str],
+    layout: str = "npy",
+    parts: Mapping[str, int] | None = None,
+    *,
+    size: tuple[int, int] = SIZE,
+) -> Path:
     """Write NYU-v2 in one of its layouts.
 
     Args:
         root: The folder.
         layout: `npy`, `adashare` or `nyud_mt`.
         parts: Samples of each part; default 3 to train, 2 to validate. Scene `100 * p + i` is sample `i` of part `p`.
+        size: Height and width.
     """
     folder = Path(root)
     wanted = dict(parts or {"train": 3, "val": 2})
     listed: dict[str, list[list[str]]] = {part: [] for part in wanted}
     for number, (part, count) in enumerate(wanted.items()):
         for index in range(count):
-            truth = scene(100 * number + index, classes=13 if layout == "npy" else 40)
+            truth = scene(100 * number + index, classes=13 if layout == "npy" else 40, size=size)
             if layout == "npy":
                 _npy(folder / part, str(index), truth, "label")
                 save(folder / part / "normal" / f"{index}.npy", truth["normals"])
@@ -48,7 +55,12 @@ def nyuv2(root: str | PathLike[str], layout: str = "npy", parts: Mapping[str, in
 
 
 def cityscapes(
-    root: str | PathLike[str], layout: str = "npy", parts: Mapping[str, int] | None = None, classes: int = 7
+    root: str | PathLike[str],
+    layout: str = "npy",
+    parts: Mapping[str, int] | None = None,
+    classes: int = 7,
+    *,
+    size: tuple[int, int] = SIZE,
 ) -> Path:
     """Write Cityscapes in one of its layouts; what `scene` calls depth is stored as disparity.
 
@@ -57,6 +69,7 @@ def cityscapes(
         layout: `npy` or `adashare`.
         parts: Samples of each part; default 3 to train, 2 to validate.
         classes: Classes of `label` (`npy`); `adashare` has maps of 2, 7 and 19 classes.
+        size: Height and width.
     """
     folder = Path(root)
     listed: dict[str, list[list[str]]] = {}
@@ -64,10 +77,10 @@ def cityscapes(
         listed[part] = []
         for index in range(count):
             if layout == "npy":
-                _npy(folder / part, str(index), scene(100 * number + index, classes=classes), "label")
+                _npy(folder / part, str(index), scene(100 * number + index, classes=classes, size=size), "label")
                 continue
             names = [f"{kind}/{part}{index}.npy" for kind in ("img", "depth", "label_2", "label_7", "label_19")]
-            truth = scene(100 * number + index, classes=19)
+            truth = scene(100 * number + index, classes=19, size=size)
             save(folder / names[0], truth["image"] / 255)
             save(folder / names[1], truth["depth"])
             for name, several in zip(names[2:], (2, 7, 19), strict=True):

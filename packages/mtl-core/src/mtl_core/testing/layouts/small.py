@@ -116,6 +116,8 @@ def omniglot(
     side: int = 105,
 ) -> Path:
     """Write Omniglot, every second alphabet in the other folder; drawing `d` has `d + 1` black pixels in the first row."""
+    for side_of in ("images_background", "images_evaluation"):
+        (Path(root) / side_of).mkdir(parents=True, exist_ok=True)
     for number, alphabet in enumerate(alphabets):
         for character in range(characters):
             for drawing in range(drawings):
