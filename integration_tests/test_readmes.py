@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-READMES = sorted([ROOT / "README.md", *ROOT.glob("packages/*/README.md"), *ROOT.glob("packages/*/DEPLOY.md")])
+PAGES = ("README.md", "DEPLOY.md", "DATASETS.md")
+READMES = sorted([ROOT / "README.md", *(path for name in PAGES for path in ROOT.glob(f"packages/*/{name}"))])
 BLOCK = re.compile(r"(?P<skip><!-- not run -->\s*)?^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

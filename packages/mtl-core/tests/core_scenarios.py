@@ -58,11 +58,11 @@ def mirrored(x: Tensor, targets: dict[str, Tensor], generator: Generator) -> tup
     return x + 0.01 * torch.randn(x.shape, generator=generator), targets
 
 
-def data(augment: bool = True, seed: int = 0) -> core.MultiTaskData:
+def data(augment: bool = True, seed: int = 0, workers: int = 0) -> core.MultiTaskData:
     """Two sources: common images for two tasks, and images of their own for the third."""
     both, far = Source(samples(14, ["kind", "tall"], seed), ["kind", "tall"]), Source(samples(7, ["far"], 9), ["far"])
     held_out = Source(samples(6, ["kind", "tall", "far"], 5), ["kind", "tall", "far"])
-    return core.MultiTaskData(TASKS, [both, far], held_out, augment=mirrored if augment else None)
+    return core.MultiTaskData(TASKS, [both, far], held_out, augment=mirrored if augment else None, workers=workers)
 
 
 def build(tasks: dict[str, Task], plain: bool = False, dropout: float = 0.2) -> core.SharedBackbone:
@@ -95,7 +95,8 @@ def sha(model: nn.Module) -> str:
 def fit(order: dict[str, Any]) -> dict[str, Any]:
     """Core's fit with all that has state: norms, dropout, augmentation, schedule, momentum, learned weights."""
     config = core.Config(epochs=3, batch_size=4, lr=0.05, cosine=True, keep_best=True, optimizer=MOMENTUM)
-    result = core.fit(build, data(), config, run(order), weigh=core.weighting.Uncertainty)
+    part = data(workers=order.get("workers", 0))
+    result = core.fit(build, part, config, run(order), weigh=core.weighting.Uncertainty)
     return {"sha": sha(result.model), "history": result.report.phases["train"]["history"]}
 
 

@@ -1,5 +1,6 @@
 """Samples as they come, made into the tensors of a batch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -47,3 +48,26 @@ def stacked(tensors: list[Tensor], what: str) -> Tensor:
     if len(shapes) > 1:
         raise ValueError(f"The {what} must have one shape within a batch. Got {shapes[0]} and {shapes[1]}.")
     return torch.stack(tensors)
+
+
+def check_view(
+    source: int, indices: Tensor, inputs: Tensor, targets: dict[str, Tensor], tasks: Mapping[str, Task]
+) -> None:
+    """Refuse inputs that are not finite, and targets of the wrong length or against their task's rule.
+
+    Raises:
+        ValueError: If something is wrong.
+    """
+    # One sum is one pass; NaN and Inf both survive it.
+    if inputs.is_floating_point() and not torch.isfinite(inputs.sum()):
+        bad = indices[~torch.isfinite(inputs.reshape(len(inputs), -1)).all(1)].tolist()
+        if bad:
+            raise ValueError(f"Inputs must be finite. Got NaN or Inf in sample {bad[0]} of source {source}.")
+    for name, target in targets.items():
+        check = tasks[name].check
+        if len(target) != len(inputs):
+            raise ValueError(
+                f"Targets of task `{name}` must have one row per input. Got {len(target)} for {len(inputs)} inputs."
+            )
+        if check is not None:
+            check(target)

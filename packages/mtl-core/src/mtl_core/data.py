@@ -10,17 +10,18 @@ round), so any position is found again without replaying.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_core.collate import as_input, as_target, filled, present, stacked
+from mtl_core.collate import as_input, as_target, check_view, filled, present, stacked
 from mtl_core.cuda import move
+from mtl_core.loading import in_order
 from mtl_core.randomness import generator
 from mtl_core.task import Task
 from mtl_core.types import Augment
@@ -71,17 +72,19 @@ class Split:
         tasks: Tasks by name.
         sources: The sources that label at least one of them.
         augment: Applied to each training sample; never where losses or metrics are measured.
+        workers: Processes that make batches ahead.
     """
 
     tasks: dict[str, Task]
     sources: tuple[Source, ...]
     augment: Augment | None = None
+    workers: int = 0
 
     def select(self, names: Iterable[str]) -> "Split":
         """The same part for some tasks, in the order given; sources that label none of them are left out."""
         tasks = {name: self.tasks[name] for name in names}
         mine = [(s, tuple(n for n in tasks if n in s.names)) for s in self.sources]
-        return Split(tasks, tuple(Source(s.data, s.index, n) for s, n in mine if n), self.augment)
+        return Split(tasks, tuple(Source(s.data, s.index, n) for s, n in mine if n), self.augment, self.workers)
 
     def steps(self, batch_size: int) -> int:
         """Number of training steps of one epoch: one pass of the longest source.
@@ -92,6 +95,14 @@ class Split:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Got `batch_size = {batch_size}`.")
         return max(max(1, len(source) // batch_size) for source in self.sources)
+
+    def batches(
+        self, seed: int, steps: range, batch_size: int, rank: int = 0, world: int = 1, *, pin: bool = False
+    ) -> Generator[Batch, None, None]:
+        """The training batches of some steps, counted from the first epoch's; `pin` puts them into pinned memory."""
+        make = partial(self._views_at, seed, self.steps(batch_size * world), batch_size, rank, world)
+        for views in in_order(make, steps, self.workers, pin=pin):
+            yield Batch(views, self.tasks)
 
     def batch(self, seed: int, epoch: int, step: int, batch_size: int, rank: int = 0, world: int = 1) -> Batch:
         """The training batch at a position.
@@ -115,14 +126,13 @@ class Split:
                 views.append(self._view(source, indices, place if self.augment else None))
         return Batch([view for view in views if view.targets], self.tasks)
 
-    def views(self, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[View]:
+    def views(self, batch_size: int, rank: int = 0, world: int = 1, *, pin: bool = False) -> Iterator[View]:
         """All samples once, in order and without augmentation; with several ranks, this rank's share."""
-        for source in self.sources:
-            mine = torch.arange(len(source))[rank::world]
-            for indices in mine.split(batch_size) if len(mine) else ():
-                view = self._view(source, indices, None)
-                if view.targets:
-                    yield view
+        mine = [(source, torch.arange(len(source))[rank::world]) for source in self.sources]
+        places = [(source, indices) for source, all_ in mine if len(all_) for indices in all_.split(batch_size)]
+        for view in in_order(partial(self._view_at, places), range(len(places)), self.workers, pin=pin):
+            if view.targets:
+                yield view
 
     def fingerprint(self) -> str:
         """A hash of the data: of what a source's own `fingerprint()` says, else of its length and eight samples."""
@@ -151,6 +161,13 @@ class Split:
             for view in [self._view(source, indices, None)]
         )
 
+    def _views_at(self, seed: int, per_epoch: int, batch_size: int, rank: int, world: int, step: int) -> list[View]:
+        # Without the tasks: those of a user may hold what cannot be sent from one process to another.
+        return list(self.batch(seed, *divmod(step, per_epoch), batch_size, rank, world))
+
+    def _view_at(self, places: Sequence[tuple[Source, Tensor]], place: int) -> View:
+        return self._view(*places[place], None)
+
     def _view(self, source: Source, indices: Tensor, augmented: tuple[object, ...] | None) -> View:
         if augmented is None and hasattr(source.data, "batch"):
             inputs, found = source.data.batch(indices)
@@ -173,23 +190,8 @@ class Split:
                 column = [t.get(name) for _, t in pairs]
                 if any(target is not None for target in column):
                     targets[name] = stacked(filled(column, self.tasks[name]), f"targets of task `{name}`")
-        self._check(source, indices, inputs, targets)
+        check_view(source.index, indices, inputs, targets, self.tasks)
         return View(inputs, targets)
-
-    def _check(self, source: Source, indices: Tensor, inputs: Tensor, targets: dict[str, Tensor]) -> None:
-        # One sum is one pass; NaN and Inf both survive it.
-        if inputs.is_floating_point() and not torch.isfinite(inputs.sum()):
-            bad = indices[~torch.isfinite(inputs.reshape(len(inputs), -1)).all(1)].tolist()
-            if bad:
-                raise ValueError(f"Inputs must be finite. Got NaN or Inf in sample {bad[0]} of source {source.index}.")
-        for name, target in targets.items():
-            check = self.tasks[name].check
-            if len(target) != len(inputs):
-                raise ValueError(
-                    f"Targets of task `{name}` must have one row per input. Got {len(target)} for {len(inputs)} inputs."
-                )
-            if check is not None:
-                check(target)
 
 
 class MultiTaskData:
@@ -204,9 +206,12 @@ class MultiTaskData:
         test: Likewise, optional; to be looked at once.
         augment: `(input, targets, generator) -> (input, targets)` of one sample, in training batches only; it must draw
             from the generator it is given.
+        workers: Processes that make batches ahead, in training and where something is measured: for data that take time
+            to decode. Their number changes no bit of any batch. 0: none.
 
     Raises:
-        ValueError: If there is no task, a name occurs twice, a part has no sample, or a task is labelled by no source.
+        ValueError: If there is no task, a name occurs twice, a part has no sample, a task is labelled by no source, or
+            `workers` is negative.
 
     Examples:
         >>> from mtl_core.task import classification
@@ -223,7 +228,10 @@ class MultiTaskData:
         validation: Any = None,
         test: Any = None,
         augment: Augment | None = None,
+        workers: int = 0,
     ) -> None:
+        if workers < 0:
+            raise ValueError(f"`workers` must be >= 0. Got `workers = {workers}`.")
         listed = list(tasks.values() if isinstance(tasks, Mapping) else tasks)
         names = [task.name for task in listed]
         if not listed:
@@ -232,9 +240,9 @@ class MultiTaskData:
             raise ValueError(f"`tasks` must have different names. Got {names}.")
         self.tasks = {task.name: task for task in listed}
         self.augment = augment
-        self.train = _split("train", train, self.tasks, augment)
-        self.validation = None if validation is None else _split("validation", validation, self.tasks, None)
-        self.test = None if test is None else _split("test", test, self.tasks, None)
+        self.train = _split("train", train, self.tasks, augment, workers)
+        self.validation = None if validation is None else _split("validation", validation, self.tasks, None, workers)
+        self.test = None if test is None else _split("test", test, self.tasks, None, workers)
 
     def select(self, names: Iterable[str]) -> "MultiTaskData":
         """The same data for some tasks, in the order given.
@@ -255,7 +263,7 @@ class MultiTaskData:
         return chosen
 
 
-def _split(part: str, given: Any, tasks: dict[str, Task], augment: Augment | None) -> Split:
+def _split(part: str, given: Any, tasks: dict[str, Task], augment: Augment | None, workers: int) -> Split:
     sources = []
     listed = isinstance(given, (list, tuple)) and len(given) > 0 and not _is_pairs(given)
     for index, data in enumerate(given if listed else [given]):
@@ -273,7 +281,7 @@ def _split(part: str, given: Any, tasks: dict[str, Task], augment: Augment | Non
     missing = [name for name in tasks if name not in covered]
     if missing:
         raise ValueError(f"`{part}` must label every task. Got no source with labels for {missing}.")
-    return Split(tasks, tuple(sources), augment)
+    return Split(tasks, tuple(sources), augment, workers)
 
 
 @lru_cache(maxsize=32)

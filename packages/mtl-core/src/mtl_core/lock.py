@@ -1,6 +1,7 @@
 """A lock on a folder that dies with its process."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
@@ -17,6 +18,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.leave: Callable[[], object] = int  # nothing to let go of
         path = folder / ".lock"
         try:
             import fcntl  # POSIX only; elsewhere there is no lock
@@ -36,7 +38,13 @@ class FolderLock:
             raise StorageError(
                 f"`{folder}` is in use by another run. Wait for it to end, or choose another folder."
             ) from error
-        finalize(self, os.close, descriptor)
+        self.leave = finalize(self, os.close, descriptor)
+
+
+def leave_in_child() -> None:
+    """Let go, in a forked process, of what its parent holds: else a lock would outlive a parent that is killed."""
+    for lock in list(_held.values()):
+        lock.leave()
 
 
 def hold(folder: Path) -> FolderLock:

@@ -37,8 +37,8 @@ def estimate_norms(model: nn.Module, split: Split, *, batch_size: int, seed: int
             norm.momentum = None  # torch's way to say: the mean over all batches, each with the same weight
             norm.training = True
         try:
-            for step in range(plain.steps(batch_size)):
-                for view in plain.batch(seed, 0, step, batch_size).to(weight.device, weight.dtype):
+            for batch in plain.batches(seed, range(plain.steps(batch_size)), batch_size):
+                for view in batch.to(weight.device, weight.dtype):
                     model(view.inputs, list(view.targets))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):

@@ -124,10 +124,12 @@ class Phase:
         self._steps = per_epoch * epochs
         self._progress = Progress(run.title(self.name), self._steps, self._step, run.shows_progress)
         self._started = self._saved = time.monotonic()
+        left, pin = range(self._step, self._steps), run.device.type == "cuda"
+        ahead = split.batches(run.seed, left, batch_size, run.rank, run.world, pin=pin)
         try:
             while self._step < self._steps:
                 self._epoch, position = divmod(self._step, per_epoch)
-                batch = split.batch(run.seed, self._epoch, position, batch_size, run.rank, run.world)
+                batch = next(ahead)
                 self._stepper.begin()
                 yield batch.to(run.device, run.dtype)
                 self._step += 1
@@ -137,6 +139,7 @@ class Phase:
                     self._progress.epoch(self._epoch + 1, epochs, last)
                 self._checkpoint_if_due()
         finally:
+            ahead.close()
             self._progress.close()
 
     def losses(self, model: nn.Module, batch: Batch, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:

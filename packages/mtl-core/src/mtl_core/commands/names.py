@@ -1,12 +1,13 @@
 """The only place where names stand for things: data sets, backbones and heads of the command line.
 
 Whoever has their own gives `module:function` (or `file.py:function`) instead of a name; for data, a folder with one folder
-per task and in it one per class will do.
+per task and in it one per class will do, and for the papers' data sets `PRESET@FOLDER`.
 """
 
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from mtl_core import backbones, datasets, heads
 from mtl_core.backbones import Norm
 from mtl_core.components import Head
 from mtl_core.data import MultiTaskData
+from mtl_core.datasets import presets
 from mtl_core.task import classification
 
 DATA: dict[str, Callable[..., MultiTaskData]] = {
@@ -24,6 +26,23 @@ DATA: dict[str, Callable[..., MultiTaskData]] = {
     "fashion": datasets.fashion,
     "rooms": datasets.rooms,
     "scripts": datasets.scripts,
+}
+
+
+PRESETS: dict[str, Callable[..., presets.Preset]] = {
+    "celeba": presets.celeba,
+    "cifar100": presets.cifar100,
+    "cityscapes": presets.cityscapes,
+    "decathlon": presets.decathlon,
+    "faces": presets.faces,
+    "four_domains": presets.four_domains,
+    "nyuv2": presets.nyuv2,
+    "nyuv2_13": presets.nyuv2_13,
+    "nyuv2_edges": presets.nyuv2_edges,
+    "omniglot": presets.omniglot,
+    "pascal": presets.pascal,
+    "taskonomy": presets.taskonomy,
+    "tiny_taskonomy": presets.tiny_taskonomy,
 }
 
 
@@ -80,27 +99,44 @@ HEADS: dict[str, Callable[[int, Norm], Head]] = {
 }
 
 
-def find_data(name: str, tasks: Sequence[str] = ()) -> MultiTaskData:
-    """Data by name, by `module:function`, or from a folder of images.
+def find_data(name: str, tasks: Sequence[str] = (), workers: int = 0) -> MultiTaskData:
+    """Data by name, by preset and folder, by `module:function`, or from a folder of images.
 
     Args:
-        name: A name of `DATA`, a function without arguments, or a folder.
+        name: A name of `DATA`, `PRESET@FOLDER` with a name of `PRESETS`, a function without arguments, or a folder.
         tasks: Some of its tasks; default all (`rooms`: segmentation, depth, normals).
+        workers: Processes that make batches ahead.
 
     Raises:
         ValueError: If there is no such data set or task, or the function gives something else.
+        FileNotFoundError: If a preset's folder lacks something.
     """
+    data = _found(name, tasks)
+    if workers:
+        data.train = replace(data.train, workers=workers)
+        data.validation = data.validation and replace(data.validation, workers=workers)
+        data.test = data.test and replace(data.test, workers=workers)
+    return data
+
+
+def _found(name: str, tasks: Sequence[str]) -> MultiTaskData:
     if name == "rooms":
         return datasets.rooms(tuple(tasks)) if tasks else datasets.rooms()
+    preset, at, folder = name.partition("@")
     if name in DATA:
         data: Any = DATA[name]()
+    elif at:
+        if preset not in PRESETS:
+            raise ValueError(f"`--data PRESET@FOLDER` must name one of {', '.join(PRESETS)}. Got `--data {name}`.")
+        data = PRESETS[preset](folder).data
     elif ":" in name:
         data = find_function("data", name)()
     elif Path(name).is_dir():
         data = _images(Path(name))
     else:
         raise ValueError(
-            f"`--data` must be one of {', '.join(DATA)}, a folder, or `module:function`. Got `--data {name}`."
+            f"`--data` must be one of {', '.join(DATA)}, a folder, `PRESET@FOLDER`, or `module:function`. "
+            f"Got `--data {name}`."
         )
     if not isinstance(data, MultiTaskData):
         raise ValueError(f"`--data {name}` must give a `MultiTaskData`. Got `{type(data).__name__}`.")

@@ -40,8 +40,9 @@ class Training(Common):
     """What only `fit` has.
 
     Args:
-        data: Name of a data set (digits, domains, fashion, rooms, scripts), a folder of images
-            (train/TASK/CLASS/*.png and test/...), or module:function that gives a MultiTaskData.
+        data: Name of a data set (digits, domains, fashion, rooms, scripts), PRESET@FOLDER (as nyuv2@FOLDER), a folder of
+            images (train/TASK/CLASS/*.png and test/...), or module:function that gives a MultiTaskData.
+        workers: Processes that decode data ahead; they change no result.
         tasks: Some of the data's tasks; default all (rooms: segmentation, depth, normals).
         backbone: mobilenet_v2, resnet10, -14, -18, -34, -50, resnet50_d, tiny, vit, or module:function that gives one.
         width: Multiplies the backbone's channels.
@@ -54,6 +55,7 @@ class Training(Common):
     """
 
     data: str = "rooms"
+    workers: int = 0
     tasks: tuple[str, ...] = ()
     backbone: str = "resnet18"
     width: float = 0.25

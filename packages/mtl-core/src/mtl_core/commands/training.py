@@ -89,7 +89,7 @@ def planned(
         "precision": options.precision,
     }
     run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
-    data = find_data(options.data, options.tasks)
+    data = find_data(options.data, options.tasks, options.workers)
     architecture = Architecture.asked(data, options)
     beside = (plain or _plain_config)(config) if options.dense else None
     return Plan(options.out, data, architecture, config, beside, run | {"again": options.again})
