@@ -328,6 +328,27 @@ def test_every_head_takes_both_kinds_of_task(name: str) -> None:
     assert head(4, classification("c", 3))(features).shape == (2, 3)
 
 
+def test_the_transposed_head_makes_maps_of_the_images_size() -> None:
+    """Sixteen times the features', with DMTG's channels at a width of 128."""
+    from mtl_core.task import depth
+
+    head = find_head("transposed", 128)(8, depth("d"))
+    assert head(torch.zeros(2, 8, 2, 3)).shape == (2, 1, 32, 48)
+    assert [module.out_channels for module in head.modules() if isinstance(module, nn.ConvTranspose2d)] == [
+        128,
+        64,
+        48,
+        32,
+    ]
+
+
+def test_the_output_stride_of_vgg_is_a_number_of_poolings() -> None:
+    """8, 16 or 32, as of the other backbones."""
+    assert find_backbone("vgg16", Shape(0.125, 8, 3, 32))(torch.zeros(1, 3, 32, 32)).shape[2:] == (4, 4)
+    with pytest.raises(ValueError, match=r"`output_stride` must be 8, 16 or 32. Got `output_stride = 4`"):
+        find_backbone("vgg16", Shape(0.125, 4, 3, 32))
+
+
 def test_a_file_and_a_backbone_of_one_s_own(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """`file.py:function` works as `module:function`; a backbone without `channels` is asked with a sample."""
     Path("place").mkdir()

@@ -73,6 +73,13 @@ def _resnet(make: Callable[..., nn.Module]) -> Callable[[Shape], nn.Module]:
     return build
 
 
+def _pools(output_stride: int) -> int:
+    """Poolings of VGG-16 that leave this stride."""
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"`output_stride` must be 8, 16 or 32. Got `output_stride = {output_stride}`.")
+    return output_stride.bit_length() - 1
+
+
 BACKBONES: dict[str, Callable[[Shape], nn.Module]] = {
     "mobilenet_v2": lambda s: backbones.mobilenet_v2(**_common(s), output_stride=s.output_stride),
     "resnet10": _resnet(backbones.resnet10),
@@ -81,8 +88,12 @@ BACKBONES: dict[str, Callable[[Shape], nn.Module]] = {
     "resnet34": _resnet(backbones.resnet34),
     "resnet50": _resnet(backbones.resnet50),
     "resnet50_d": _resnet(backbones.resnet50_d),
+    "small_resnet": lambda s: backbones.small_resnet(**_common(s)),
     "tiny": lambda s: backbones.tiny(**_common(s)),
+    "vgg16": lambda s: backbones.vgg16(**_common(s), pools=_pools(s.output_stride)),
     "vit": lambda s: backbones.vit(image_size=s.side, in_channels=s.channels),
+    "vit_b16": lambda s: backbones.vit_b16(image_size=s.side, in_channels=s.channels),
+    "xception": lambda s: backbones.xception(**_common(s)),
 }
 
 # The maps of small images are a few positions wide: the papers' rates of 6 to 36 would see nothing but padding.
@@ -92,6 +103,9 @@ HEADS: dict[str, Callable[[int, Norm], Head]] = {
     ),
     "deeplab_v2": lambda width, norm: heads.by_kind(
         dense=heads.deeplab_v2(width, rates=(1, 2, 3, 4), dropout=0.1), other=heads.linear()
+    ),
+    "transposed": lambda width, norm: heads.by_kind(
+        dense=heads.transposed((width, width // 2, 3 * width // 8, width // 4), norm=norm), other=heads.linear()
     ),
     "two_layer": lambda width, norm: heads.by_kind(
         dense=heads.aspp(width, rates=(1, 2, 3), norm=norm), other=heads.two_layer(width=width)

@@ -44,10 +44,11 @@ class Training(Common):
             images (train/TASK/CLASS/*.png and test/...), or module:function that gives a MultiTaskData.
         workers: Processes that decode data ahead; they change no result.
         tasks: Some of the data's tasks; default all (rooms: segmentation, depth, normals).
-        backbone: mobilenet_v2, resnet10, -14, -18, -34, -50, resnet50_d, tiny, vit, or module:function that gives one.
+        backbone: mobilenet_v2, resnet10, -14, -18, -34, -50, resnet50_d, small_resnet, tiny, vgg16, vit, vit_b16, xception,
+            or module:function that gives one.
         width: Multiplies the backbone's channels.
         output_stride: Image pixels per feature; default 8 where a task predicts a map, else 32.
-        head: aspp, deeplab_v2 or two_layer; image-level tasks have a linear head under the first two.
+        head: aspp, deeplab_v2, transposed or two_layer; image-level tasks have a linear head under all but the last.
         head_width: Channels of the heads.
         out: Folder of checkpoints, model and report.
         precision: Type of the arithmetic.
