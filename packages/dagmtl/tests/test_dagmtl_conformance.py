@@ -39,8 +39,8 @@ def with_batch_norm_in_layers(tasks: dict[str, Task], flow: int | None) -> Centr
     return CentralNetwork(stem(1, 4), STATES, flow, tasks, head, layer=partial(dagmtl.layer, norm=nn.BatchNorm2d))
 
 
-def with_states_of_many_shapes(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
-    return CentralNetwork(stem(1, 4), [State(4), State(6, 2), State(8, 2), State(8, 4)], flow, tasks, head)
+def with_states_of_several_shapes(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
+    return CentralNetwork(stem(1, 4), [State(4), State(6), State(8), State(6)], flow, tasks, head)
 
 
 def with_a_frozen_stem(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
@@ -106,7 +106,7 @@ def no_space(tasks: dict[str, Task], flow: int | None) -> nn.Module:
 MODELS: dict[str, Any] = {
     "batch norm and dropout at the ends": with_batch_norm_and_dropout_at_the_ends,
     "batch norm in layers": with_batch_norm_in_layers,
-    "many shapes": with_states_of_many_shapes,
+    "several shapes": with_states_of_several_shapes,
     "frozen stem": with_a_frozen_stem,
     "shared parameter": with_a_shared_parameter,
     "layer used twice": with_a_layer_used_twice,

@@ -2,8 +2,8 @@ r"""The procedure: warm up all layers, search each task's connections, reduce, f
 
 Warm-up: $\min_\Theta \mathcal L_{task} = \sum_k \mathcal L_{T_k}$ with $\alpha = \beta = \gamma = 0$, frozen.
 Search, both levels at once: $\min_{\Theta, \mathcal A, \mathcal B, \Gamma} \mathcal L_{task} + \lambda_{sq} \mathcal L_{sq}$.
-Fine-tuning: $\min_\Theta \mathcal L_{task}$ with the $\hat\alpha, \hat\beta, \hat\gamma \in \{0, 1\}$ of the reduction in place of
-the sigmoids.
+Fine-tuning: $\min_\Theta \mathcal L_{task}$ with what the reduction leaves in place of the sigmoids,
+$\hat\alpha, \hat\beta, \hat\gamma \in \{0, 1\}$.
 
 Choi and Im, *Dynamic Neural Network for Multi-Task Learning Searching across Diverse Network
 Topologies*, Section 3.2, Eq. (7)-(9).
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dagmtl import plots
 from dagmtl.config import Config
@@ -40,8 +40,8 @@ def fit(space: Space, data: MultiTaskData, config: Config | None = None, run: Ru
 
     Returns:
         The network of what is left, a `DiscreteNetwork`. The report holds `paths` (each task's subgraph), `topology` (its depth,
-        width and sparsity), `parameters` (against one encoder), `evaluations` of layers, what tasks share, and the weights
-        of the connections that were found.
+        width and sparsity), `size` (parameters against one encoder), `evaluations` of layers, what tasks share, and the
+        weights of the connections that were found.
 
     Raises:
         ValueError: If the space is not of these tasks, has fewer than two states, or is built of the same modules twice.
@@ -116,6 +116,7 @@ def finetune(
 
 def _search(central: CentralNetwork, data: MultiTaskData, config: Config, run: Run) -> None:
     """Warm-up and search."""
+    ends = _ends(central, config)
     theta = [p for name, p in central.named_parameters() if not name.startswith("upper.")]
     lower = {"params": theta, "lr": config.lr, "weight_decay": config.weight_decay}
     if config.warmup_epochs:
@@ -138,8 +139,7 @@ def _search(central: CentralNetwork, data: MultiTaskData, config: Config, run: R
             phase.step(loss, optimizer)
             if phase.ends_epoch:
                 phase.record(**_layers_in_use(central))
-    for task in data.tasks:
-        _warn_of_what_has_not_moved(task, central, config)
+    _warn_of_what_has_not_moved(ends, _ends(central, config))
 
 
 def _finetune(
@@ -177,14 +177,24 @@ def _layers_in_use(central: CentralNetwork) -> dict[str, float]:
     return dict(zip(central.tasks, sums, strict=True))
 
 
-def _warn_of_what_has_not_moved(task: str, central: CentralNetwork, config: Config) -> None:
-    upper: Any = central.upper[task]
-    ends = {"α": upper.alpha, "β": upper.beta} if config.read_in_out else {}
-    still = [name for name, values in ends.items() if bool((values == values[0]).all())]
-    if still:
+def _ends(central: CentralNetwork, config: Config) -> dict[tuple[str, str], Tensor]:
+    """A copy of each task's α and β, where they have a part in it."""
+    upper: Mapping[str, Any] = dict(central.upper.items()) if config.read_in_out else {}
+    several = [
+        ((task, name), values) for task, one in upper.items() for name, values in (("α", one.alpha), ("β", one.beta))
+    ]
+    return {key: values.detach().clone() for key, values in several}
+
+
+def _warn_of_what_has_not_moved(
+    before: Mapping[tuple[str, str], Tensor], after: Mapping[tuple[str, str], Tensor]
+) -> None:
+    still = [key for key, values in after.items() if torch.equal(values, before[key])]
+    for task in dict.fromkeys(task for task, _ in still):
+        names = " and ".join(name for other, name in still if other == task)
         warnings.warn(
-            f"Task `{task}`: {' and '.join(still)} have not moved in the search, so its graph says nothing: without them the "
-            "reduction takes the first state. Search longer, or look whether its labels are in the batches.",
+            f"Task `{task}`: {names} did not move in the search, so its graph says nothing: the reduction begins at the largest "
+            "of them, here the first state. Search longer, or look whether the task's labels are in the batches.",
             stacklevel=4,
         )
 
@@ -205,7 +215,7 @@ def _found(central: CentralNetwork, network: DiscreteNetwork, subgraphs: Mapping
         "states": central.N,
         "flow": central.flow,
         "topology": topology,
-        "parameters": parameters,
+        "size": parameters,
         "evaluations": evaluations,
         "shared layers": {f"{one}, {other}": n for (one, other), n in shared_layers(layers).items()},
         "skip lengths": skip_lengths(layers),

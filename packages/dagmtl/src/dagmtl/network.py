@@ -106,8 +106,8 @@ class CentralNetwork(nn.Module):
         """Tasks by name."""
         return dict(self._tasks)
 
-    def gamma(self, names: Sequence[str]) -> Float[Tensor, "task edges"]:
-        r"""$\Gamma$ of some tasks, before the sigmoid: a row a task, a column for each layer that there is."""
+    def gamma(self, names: Sequence[str]) -> Tensor:
+        r"""$\Gamma$ of some tasks before the sigmoid, `[task, edges]`: a row a task, a column for each layer that there is."""
         mine: list[Any] = [self.upper[name] for name in names]
         return torch.stack([one.gamma for one in mine])
 
