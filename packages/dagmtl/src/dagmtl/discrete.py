@@ -110,7 +110,8 @@ class DiscreteNetwork(nn.Module):
 
     def _read_out(self, name: str, v_0: Tensor, known: dict[Any, Tensor]) -> Tensor:
         """The task's last feature; what is computed on the way is noted in `known`, and what is there is not again."""
-        ids, v = self._ids[name], {}
+        ids = self._ids[name]
+        v: dict[int, Tensor] = {}
         for j, parents in self._parents[name].items():
             if ("state", ids[j]) not in known:
                 terms = [_once(self.layers[f"{i}-{j}"], v[i], known, ("layer", j, ids[i])) for i in parents]

@@ -213,7 +213,7 @@ class CentralNetwork(nn.Module):
         numbers = {number for edge in kept for number in edge} | {int(i) for several in reads.values() for i in several}
         if not numbers <= set(range(1, self.N + 1)):
             raise ValueError(f"`structure` must be of the states 1 to {self.N}. Got {sorted(numbers)}.")
-        parts = {
+        parts: dict[str, Any] = {
             "stem": self.stem,
             "layers": nn.ModuleDict({f"{i}-{j}": self._known(i, j) for i, j in sorted(kept)}),
             **{key: nn.ModuleDict({i: getattr(self, key)[i] for i in sorted(reads[key], key=int)}) for key in reads},

@@ -37,7 +37,7 @@ class Subgraph:
     alpha: Bool[Tensor, " states"]
     beta: Bool[Tensor, " states"]
     space: Bool[Tensor, "states states"]
-    removed: tuple[Edge, ...] = ()
+    removed: tuple[Any, ...] = ()
 
     def live(self) -> "Subgraph":
         """The subgraph without what lies on no way from the source to the sink.

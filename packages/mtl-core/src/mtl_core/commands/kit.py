@@ -8,7 +8,7 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from mtl_core import ranks
@@ -24,6 +24,8 @@ def command_line(
     plots: Plots = (),
     description: str = "",
     demo: dict[str, dict[str, Any]] | None = None,
+    backbones: Mapping[str, Callable[..., Any]] | None = None,
+    assemble: Callable[..., Any] | None = None,
 ) -> Callable[..., int]:
     """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
 
@@ -34,6 +36,9 @@ def command_line(
         plots: The method's plots, for `report`.
         description: What the method does, in one sentence.
         demo: Values of the configuration for `demo`, by data set, besides the kit's own.
+        backbones: What `--backbone` may name in the place of the kit's backbones, `shape -> module`; the first is the default.
+        assemble: `assemble(backbone, tasks, head, example=...) -> model`, in the place of `SharedBackbone`. If that model has
+            `shared_bottom()`, what this gives is the plain model beside it.
 
     Returns:
         `main(arguments=None) -> exit status`.
@@ -41,10 +46,12 @@ def command_line(
 
     def main(arguments: Sequence[str] | None = None) -> int:
         try:
-            options = _parsed(name, config_class, description, sys.argv[1:] if arguments is None else arguments)
+            options = _parsed(
+                name, config_class, description, list(backbones or ()), sys.argv[1:] if arguments is None else arguments
+            )
             if options is None:
                 return 0
-            _done(name, config_class, fit, plots, demo or {}, options)
+            _done(name, config_class, fit, plots, demo or {}, options, {"backbones": backbones, "assemble": assemble})
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
@@ -59,27 +66,37 @@ def command_line(
 
 
 def _done(
-    name: str, config_class: type[Any], fit: Callable[..., Any], plots: Plots, demo: dict[str, Any], options: Any
+    name: str,
+    config_class: type[Any],
+    fit: Callable[..., Any],
+    plots: Plots,
+    demo: dict[str, Any],
+    options: Any,
+    own: dict[str, Any],
 ) -> None:
     """Do what the options of a subcommand ask for."""
     from mtl_core.commands import deploy, training
+    from mtl_core.commands.architecture import Parts
     from mtl_core.commands.options import Demo, Export, Measure, Report
 
+    parts = Parts(**{key: value for key, value in own.items() if value is not None})
     if isinstance(options, Report):
         training.report(options.folder, plots)
     elif isinstance(options, Measure):
         device = training.checked_device(options.device)
-        deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone)
+        deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone, parts)
     elif isinstance(options, Export):
-        deploy.export_run(options.folder, options.path, options.backbone)
+        deploy.export_run(options.folder, options.path, options.backbone, parts)
     else:
-        plan = training.planned(name, config_class, options, demo)
+        plan = training.planned(name, config_class, options, demo, parts)
         training.train(plan, fit)
         if isinstance(options, Demo) and ranks.connect()[0] == 0:
-            deploy.export_demo(plan.out)
+            deploy.export_demo(plan.out, parts)
 
 
-def _parsed(name: str, config_class: type[Any], description: str, arguments: Sequence[str]) -> Any:
+def _parsed(
+    name: str, config_class: type[Any], description: str, backbones: Sequence[str], arguments: Sequence[str]
+) -> Any:
     """The options of the subcommand asked for; None after `--help`.
 
     tyro's errors are boxes of several lines; here they become a `ValueError` of one.
@@ -89,7 +106,7 @@ def _parsed(name: str, config_class: type[Any], description: str, arguments: Seq
     from mtl_core.commands.options import Demo, Export, Measure, Report, fit_options
 
     subcommand = tyro.conf.subcommand
-    fit = fit_options(config_class)
+    fit = fit_options(config_class, backbones)
     choices: Any = (
         Annotated[Demo, subcommand("demo", description="Train on data that come along, and report.")]
         | Annotated[fit, subcommand("fit", description="Train, compare with the plain model, report.")]

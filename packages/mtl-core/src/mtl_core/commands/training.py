@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mtl_core.commands.architecture import Architecture
+from mtl_core.commands.architecture import Architecture, Parts
 from mtl_core.commands.deploy import measured
 from mtl_core.commands.names import find_data
 from mtl_core.commands.options import DEMOS, Common, Demo, Training, config_of
@@ -46,7 +46,13 @@ class Plan:
     run: dict[str, Any]
 
 
-def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[str, Mapping[str, Any]]) -> Plan:
+def planned(
+    name: str,
+    config_class: type[Any],
+    options: Common,
+    demo: Mapping[str, Mapping[str, Any]],
+    parts: Parts | None = None,
+) -> Plan:
     """Turn options into data, architecture and configuration.
 
     Args:
@@ -54,11 +60,13 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
         config_class: The method's configuration.
         options: Of `fit` or `demo`.
         demo: The method's values for `demo`, by data set.
+        parts: What architectures are made of.
 
     Raises:
         ValueError: If a name or a value is not usable.
     """
     changes: dict[str, Any] = {}
+    parts = parts or Parts()
     if isinstance(options, Demo):
         setting = DEMOS[options.data]
         changes = {f: getattr(setting, f) for f in ("epochs", "batch_size", "lr")} | dict(demo.get(options.data, {}))
@@ -68,7 +76,7 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
             **{field.name: getattr(options, field.name) for field in dataclasses.fields(Common)},
             data=options.data,
             out=out,
-            backbone=setting.backbone,
+            backbone=setting.backbone if setting.backbone in parts.backbones else next(iter(parts.backbones)),
             width=setting.width,
             output_stride=setting.output_stride,
             head_width=setting.head_width,
@@ -82,7 +90,7 @@ def planned(name: str, config_class: type[Any], options: Common, demo: Mapping[s
     }
     run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
     data = find_data(options.data, options.tasks)
-    architecture = Architecture.asked(data, options)
+    architecture = Architecture.asked(data, options, parts)
     beside = _plain_config(config) if options.dense else None
     return Plan(options.out, data, architecture, config, beside, run | {"again": options.again})
 
@@ -101,7 +109,7 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
     result = fit(plan.architecture.build, plan.data, plan.config, run)
     beside = {}
     if plan.plain is not None:
-        beside["dense"] = fit_plain(plan.architecture.build, plan.data, plan.plain, run.child("dense"))
+        beside["dense"] = fit_plain(plan.architecture.plain, plan.data, plan.plain, run.child("dense"))
         # As a method that prunes does at its end, so that nothing else differs.
         model = beside["dense"].model.train()
         estimate_norms(model, plan.data.train, batch_size=plan.plain.batch_size, seed=run.seed)
