@@ -1,6 +1,6 @@
 """Segmentation, depth and normals of `rooms` over the twelve states of VGG-16, widths / 4 (Tables 2, 5 and 6, Figures 3 and 4).
 
-M = 7 with three seeds; M = 5 and 9, the flow constants between 1 and N - 1, the ablations, and all five maps with one. Baselines are
+M = 7 with three seeds; M = 5 and 9, flow constants from 1 to N - 1, the ablations, and all five maps with one. Baselines are
 a network for each task and one for all, of the same stem and chain of states, with as many steps as the three stages together.
 
 These are small runs: they show whether the pieces do what they should here, not what NYU-v2 gives.
