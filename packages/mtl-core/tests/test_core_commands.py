@@ -371,3 +371,27 @@ def test_a_model_of_the_command_line_can_be_split() -> None:
     stem, rest = model.split("layer1")
     x = torch.rand(2, 1, 8, 8)
     assert rest(stem(x))["digits"].shape == (2, 10)
+
+
+def test_a_method_may_have_backbones_and_models_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--backbone` names them, what they make is assembled by the method, and the plain model is the shared bottom."""
+    seen: list[str] = []
+
+    def assemble(backbone: Any, tasks: Any, head: Any, example: Any) -> Any:
+        model: Any = core.SharedBackbone(backbone, tasks, head, example=example)
+        model.shared_bottom = lambda: seen.append("plain") or model
+        return model
+
+    def own(shape: Any) -> Any:
+        seen.append("own")
+        return torch.nn.Conv2d(shape.channels, 8, 3)
+
+    main = command_line("method", Config, core.fit, backbones={"own": own}, assemble=assemble)
+    assert main(["fit", "--help"]) == 0
+    assert "own, or module:function" in " ".join(capsys.readouterr().out.split())
+    asked = ["fit", "--data", "digits", "--epochs", "1", "--batch-size", "600", "--out", str(tmp_path)]
+    assert main([*asked, "--backbone", "tiny"]) == 2
+    assert "`--backbone` must be one of own" in capsys.readouterr().err
+    assert main(asked) == 0
+    assert seen.count("plain") == 1
+    assert main(["measure", str(tmp_path), "--repeats", "2"]) == 0
