@@ -265,7 +265,7 @@ def test_demo_takes_settings_of_its_data_set(monkeypatch: pytest.MonkeyPatch) ->
 
     seen: dict[str, Any] = {}
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.update(plan=plan))
-    monkeypatch.setattr(deploy, "export_demo", lambda folder: seen.update(exported=folder))
+    monkeypatch.setattr(deploy, "export_demo", lambda folder, parts: seen.update(exported=folder))
     main = command_line("plain", Config, core.fit, demo={"domains": {"cosine": True}})
     assert main(["demo", "--data", "domains", "--epochs", "2", "--device", "cpu"]) == 0
     plan = seen["plan"]
@@ -282,7 +282,7 @@ def test_demo_and_fit_can_be_called_as_written(monkeypatch: pytest.MonkeyPatch) 
 
     seen = []
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.append(plan))
-    monkeypatch.setattr(deploy, "export_demo", lambda folder: None)
+    monkeypatch.setattr(deploy, "export_demo", lambda folder, parts: None)
     main = command_line("plain", Config, core.fit)
     assert main(["demo"]) == 0
     assert main(["fit", "--data", "rooms", "--epochs", "3", "--out", "runs/a", "--checkpoint-seconds", "2"]) == 0
