@@ -265,7 +265,7 @@ def test_demo_takes_settings_of_its_data_set(monkeypatch: pytest.MonkeyPatch) ->
 
     seen: dict[str, Any] = {}
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.update(plan=plan))
-    monkeypatch.setattr(deploy, "export_demo", lambda folder: seen.update(exported=folder))
+    monkeypatch.setattr(deploy, "export_demo", lambda folder, parts: seen.update(exported=folder))
     main = command_line("plain", Config, core.fit, demo={"domains": {"cosine": True}})
     assert main(["demo", "--data", "domains", "--epochs", "2", "--device", "cpu"]) == 0
     plan = seen["plan"]
@@ -282,7 +282,7 @@ def test_demo_and_fit_can_be_called_as_written(monkeypatch: pytest.MonkeyPatch) 
 
     seen = []
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.append(plan))
-    monkeypatch.setattr(deploy, "export_demo", lambda folder: None)
+    monkeypatch.setattr(deploy, "export_demo", lambda folder, parts: None)
     main = command_line("plain", Config, core.fit)
     assert main(["demo"]) == 0
     assert main(["fit", "--data", "rooms", "--epochs", "3", "--out", "runs/a", "--checkpoint-seconds", "2"]) == 0
@@ -407,3 +407,27 @@ def test_a_model_of_the_command_line_can_be_split() -> None:
     stem, rest = model.split("layer1")
     x = torch.rand(2, 1, 8, 8)
     assert rest(stem(x))["digits"].shape == (2, 10)
+
+
+def test_a_method_may_have_backbones_and_models_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--backbone` names them, what they make is assembled by the method, and the plain model is the shared bottom."""
+    seen: list[str] = []
+
+    def assemble(backbone: Any, tasks: Any, head: Any, example: Any) -> Any:
+        model: Any = core.SharedBackbone(backbone, tasks, head, example=example)
+        model.shared_bottom = lambda: seen.append("plain") or model
+        return model
+
+    def own(shape: Any) -> Any:
+        seen.append("own")
+        return torch.nn.Conv2d(shape.channels, 8, 3)
+
+    main = command_line("method", Config, core.fit, backbones={"own": own}, assemble=assemble)
+    assert main(["fit", "--help"]) == 0
+    assert "own, or module:function" in " ".join(capsys.readouterr().out.split())
+    asked = ["fit", "--data", "digits", "--epochs", "1", "--batch-size", "600", "--out", str(tmp_path)]
+    assert main([*asked, "--backbone", "tiny"]) == 2
+    assert "`--backbone` must be one of own" in capsys.readouterr().err
+    assert main(asked) == 0
+    assert seen.count("plain") == 1
+    assert main(["measure", str(tmp_path), "--repeats", "2"]) == 0

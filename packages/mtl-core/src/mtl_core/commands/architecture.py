@@ -5,7 +5,8 @@ A folder may come from somebody else, and must not name code to run: an architec
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_core.checkpoint import StorageError
-from mtl_core.commands.names import Shape, find_backbone, find_head, group_norm
+from mtl_core.commands.names import BACKBONES, Shape, find_backbone, find_head, group_norm
 from mtl_core.commands.options import Training
 from mtl_core.data import MultiTaskData
 from mtl_core.model import SharedBackbone
@@ -22,6 +23,19 @@ from mtl_core.task import Task
 
 LARGEST = 2**27
 """Numbers of a sample that a folder may ask for: a file that says more is damaged."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What architectures are made of.
+
+    Attributes:
+        backbones: What makes a backbone, by the name that `--backbone` has.
+        assemble: `assemble(backbone, tasks, head, example=...) -> model`.
+    """
+
+    backbones: Mapping[str, Callable[[Shape], nn.Module]] = field(default_factory=lambda: BACKBONES)
+    assemble: Callable[..., nn.Module] = SharedBackbone
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Architecture:
         norm: `batch`, or `group` where every task has a data set of its own.
         sample: Shape of one input.
         dtype: Its type.
+        parts: What it is made of; not a value of the report.
     """
 
     backbone: str
@@ -47,9 +62,10 @@ class Architecture:
     norm: str
     sample: tuple[int, ...]
     dtype: str
+    parts: Parts = field(default_factory=Parts, repr=False, compare=False)
 
     @staticmethod
-    def asked(data: MultiTaskData, options: Training) -> "Architecture":
+    def asked(data: MultiTaskData, options: Training, parts: Parts | None = None) -> "Architecture":
         """What options ask for.
 
         Raises:
@@ -68,26 +84,35 @@ class Architecture:
         dtype = "float32" if floating else "int64"
         sizes = tuple(sample.shape)
         found = Architecture(
-            options.backbone, options.width, stride, options.head, options.head_width, norm, sizes, dtype
+            options.backbone,
+            options.width,
+            stride,
+            options.head,
+            options.head_width,
+            norm,
+            sizes,
+            dtype,
+            parts or Parts(),
         )
         with torch.random.fork_rng(devices=[]):
             found.build(data.tasks)  # refuses now what does not fit, before a folder is made
         return found
 
     @staticmethod
-    def stored(folder: Path, backbone: str | None = None) -> "Architecture":
+    def stored(folder: Path, backbone: str | None = None, parts: Parts | None = None) -> "Architecture":
         """What a saved run was trained with.
 
         Args:
             folder: What `fit` or `demo` has written.
             backbone: The user's own function, where it was trained with one.
+            parts: What it was made of.
 
         Raises:
             StorageError: If the folder does not say.
             ValueError: If the backbone is a function and was not named again, or is another one.
         """
         values = read_report(folder).get("architecture")
-        kinds = {name: type(value) for name, value in asdict(DEFAULT).items()} | {"sample": list}
+        kinds = {name: type(value) for name, value in DEFAULT.values().items()} | {"sample": list}
         if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
             raise StorageError(
                 f"`{folder / 'report.json'}` does not say with which architecture it was trained. "
@@ -96,7 +121,7 @@ class Architecture:
         sample = values["sample"]
         if not all(type(n) is int and n > 0 for n in sample) or math.prod(sample) > LARGEST:
             raise StorageError(f"`{folder / 'report.json'}` is damaged: no sample has the shape {sample}.")
-        found = Architecture(**{**values, "sample": tuple(sample)})
+        found = Architecture(**{**values, "sample": tuple(sample)}, parts=parts or Parts())
         if ":" in found.backbone and backbone is None:
             raise ValueError(
                 f"`--backbone` must be given for `{folder}`: it was trained with {found.backbone}, and a folder names no "
@@ -111,11 +136,19 @@ class Architecture:
         norm = nn.BatchNorm2d if self.norm == "batch" else group_norm
         channels, *sides = self.sample or (1,)
         backbone = find_backbone(
-            self.backbone, Shape(self.width, self.output_stride, channels, min(sides, default=0), norm)
+            self.backbone,
+            Shape(self.width, self.output_stride, channels, min(sides, default=0), norm),
+            self.parts.backbones,
         )
         head = find_head(self.head, self.head_width, norm)
         # The example is needed where a method splits the model or moves its heads.
-        return SharedBackbone(backbone, tasks, head, example=self.example())
+        return self.parts.assemble(backbone, tasks, head, example=self.example())
+
+    def plain(self, tasks: dict[str, Task]) -> nn.Module:
+        """The plain model beside it: its shared bottom, where the architecture is a space to search in."""
+        model: Any = self.build(tasks)
+        plain: nn.Module = model.shared_bottom() if hasattr(model, "shared_bottom") else model
+        return plain
 
     def example(self, batch: int = 1) -> Tensor:
         """A batch as the model takes it: images in [0, 1], always the same; of other inputs zeros."""
@@ -126,7 +159,8 @@ class Architecture:
 
     def values(self) -> dict[str, Any]:
         """As JSON values, for the report's entry `architecture`."""
-        return {**asdict(self), "sample": list(self.sample)}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parts"}
+        return {**found, "sample": list(self.sample)}
 
     def __str__(self) -> str:
         """In words."""

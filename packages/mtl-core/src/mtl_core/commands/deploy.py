@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_core.commands.architecture import Architecture
+from mtl_core.commands.architecture import Architecture, Parts
 from mtl_core.compaction import Kernels, compact
 from mtl_core.components import placed
 from mtl_core.export import export
@@ -45,7 +45,9 @@ def measured(models: dict[str, nn.Module], example: Tensor, repeats: int = 30) -
     return found
 
 
-def measure_run(folder: Path, batch: int, repeats: int, device: str | None, backbone: str | None) -> None:
+def measure_run(
+    folder: Path, batch: int, repeats: int, device: str | None, backbone: str | None, parts: Parts | None = None
+) -> None:
     """Print what a saved model takes.
 
     Args:
@@ -54,6 +56,7 @@ def measure_run(folder: Path, batch: int, repeats: int, device: str | None, back
         repeats: Passes that are timed.
         device: Where; default the CPU.
         backbone: The user's own function, where the run was trained with one.
+        parts: What its architecture was made of, where that is a method's own.
 
     Raises:
         StorageError: If there is no saved run, or it is damaged.
@@ -61,31 +64,32 @@ def measure_run(folder: Path, batch: int, repeats: int, device: str | None, back
     """
     if batch < 1:
         raise ValueError(f"`--batch` must be at least 1. Got `--batch {batch}`.")
-    architecture = Architecture.stored(folder, backbone)
+    architecture = Architecture.stored(folder, backbone, parts)
     model = load(folder, architecture.build).to(device or "cpu")
     example = architecture.example(batch)
     values = measured({"ours": model}, example.to(device or "cpu"), repeats)
     print("\n".join([*aligned(measured_table(values)), *measured_notes(values)]))
 
 
-def export_run(folder: Path, path: Path, backbone: str | None = None) -> None:
+def export_run(folder: Path, path: Path, backbone: str | None = None, parts: Parts | None = None) -> None:
     """Write a saved model to one file, compacted first, and say what the file takes and gives.
 
     Args:
         folder: What `fit` or `demo` has written.
         path: `.onnx` or `.pt2`.
         backbone: The user's own function, where the run was trained with one.
+        parts: What its architecture was made of, where that is a method's own.
 
     Raises:
         StorageError: If there is no saved run, it is damaged, or the file cannot be written.
         ValueError: If the suffix is another one, the extra is missing, or the model cannot be exported.
     """
-    _write(*_small(folder, backbone), path)
+    _write(*_small(folder, backbone, parts), path)
 
 
-def export_demo(folder: Path) -> None:
+def export_demo(folder: Path, parts: Parts | None = None) -> None:
     """Write both kinds of file into a run's folder; without the extra, `.pt2` and a line that says so."""
-    small = _small(folder, None)
+    small = _small(folder, None, parts)
     _write(*small, folder / "model.pt2")
     try:
         _write(*small, folder / "model.onnx")
@@ -95,9 +99,9 @@ def export_demo(folder: Path) -> None:
         print(error)
 
 
-def _small(folder: Path, backbone: str | None) -> tuple[nn.Module, Tensor]:
+def _small(folder: Path, backbone: str | None, parts: Parts | None) -> tuple[nn.Module, Tensor]:
     """A saved model without its zeros, and an input batch."""
-    architecture = Architecture.stored(folder, backbone)
+    architecture = Architecture.stored(folder, backbone, parts)
     example = architecture.example()
     # Files carry no sparse kernels: none is chosen.
     return compacted(load(folder, architecture.build), example, Kernels()), example

@@ -9,9 +9,9 @@ import dataclasses
 import io
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from mtl_core import ranks
 from mtl_core.checkpoint import StorageError
@@ -28,6 +28,8 @@ def command_line(
     demo: dict[str, dict[str, Any]] | None = None,
     demo_data: Literal["rooms", "domains"] = "rooms",
     plain: Callable[[Any], Any] | None = None,
+    backbones: Mapping[str, Callable[..., Any]] | None = None,
+    assemble: Callable[..., Any] | None = None,
 ) -> Callable[..., int]:
     """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
 
@@ -41,17 +43,23 @@ def command_line(
         demo_data: What `demo` trains on where it is not told.
         plain: `plain(config) -> mtl_core.Config`: how the plain model beside it is trained; default: with the method's
             epochs, batch size, learning rate and weight decay, and Adam.
+        backbones: What `--backbone` may name in the place of the kit's backbones, `shape -> module`; the first is the default.
+        assemble: `assemble(backbone, tasks, head, example=...) -> model`, in the place of `SharedBackbone`. If that model has
+            `shared_bottom()`, what this gives is the plain model beside it.
 
     Returns:
         `main(arguments=None) -> exit status`.
     """
 
+    method = _Method(name, config_class, fit, plots, demo or {}, demo_data, plain, backbones, assemble)
+
     def main(arguments: Sequence[str] | None = None) -> int:
         try:
-            options = _parsed(name, config_class, description, sys.argv[1:] if arguments is None else arguments)
+            given = sys.argv[1:] if arguments is None else arguments
+            options = _parsed(name, config_class, description, list(backbones or ()), given)
             if options is None:
                 return 0
-            _done(name, config_class, fit, plots, demo or {}, demo_data, plain, options)
+            _done(method, options)
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
@@ -65,39 +73,49 @@ def command_line(
     return main
 
 
-def _done(
-    name: str,
-    config_class: type[Any],
-    fit: Callable[..., Any],
-    plots: Plots,
-    demo: dict[str, Any],
-    demo_data: Literal["rooms", "domains"],
-    plain: Callable[[Any], Any] | None,
-    options: Any,
-) -> None:
+class _Method(NamedTuple):
+    """What `command_line` was given."""
+
+    name: str
+    config_class: type[Any]
+    fit: Callable[..., Any]
+    plots: Plots
+    demo: dict[str, dict[str, Any]]
+    demo_data: Literal["rooms", "domains"]
+    plain: Callable[[Any], Any] | None
+    backbones: Mapping[str, Callable[..., Any]] | None
+    assemble: Callable[..., Any] | None
+
+
+def _done(method: _Method, options: Any) -> None:
     """Do what the options of a subcommand ask for."""
     from mtl_core.commands import deploy, training
+    from mtl_core.commands.architecture import Parts
     from mtl_core.commands.options import Demo, Export, Measure, Report
 
+    own = {"backbones": method.backbones, "assemble": method.assemble}
+    parts = Parts(**{key: value for key, value in own.items() if value is not None})  # type: ignore[arg-type]
     if isinstance(options, Report):
-        training.report(options.folder, plots)
+        training.report(options.folder, method.plots)
     elif isinstance(options, Measure):
         device = training.checked_device(options.device)
-        deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone)
+        deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone, parts)
     elif isinstance(options, Export):
-        deploy.export_run(options.folder, options.path, options.backbone)
+        deploy.export_run(options.folder, options.path, options.backbone, parts)
     else:
         if isinstance(options, Demo):
-            data: Literal["rooms", "domains"] = options.data or demo_data
-            out = options.out or Path(f"{name}-demo" + ("" if data == demo_data else f"-{data}"))
+            data: Literal["rooms", "domains"] = options.data or method.demo_data
+            out = options.out or Path(f"{method.name}-demo" + ("" if data == method.demo_data else f"-{data}"))
             options = dataclasses.replace(options, data=data, out=out)
-        plan = training.planned(name, config_class, options, demo, plain)
-        training.train(plan, fit)
+        plan = training.planned(method.name, method.config_class, options, method.demo, method.plain, parts)
+        training.train(plan, method.fit)
         if isinstance(options, Demo) and ranks.connect()[0] == 0:
-            deploy.export_demo(plan.out)
+            deploy.export_demo(plan.out, parts)
 
 
-def _parsed(name: str, config_class: type[Any], description: str, arguments: Sequence[str]) -> Any:
+def _parsed(
+    name: str, config_class: type[Any], description: str, backbones: Sequence[str], arguments: Sequence[str]
+) -> Any:
     """The options of the subcommand asked for; None after `--help`.
 
     tyro's errors are boxes of several lines; here they become a `ValueError` of one.
@@ -107,7 +125,7 @@ def _parsed(name: str, config_class: type[Any], description: str, arguments: Seq
     from mtl_core.commands.options import Demo, Export, Measure, Report, fit_options
 
     subcommand = tyro.conf.subcommand
-    fit = fit_options(config_class)
+    fit = fit_options(config_class, backbones)
     choices: Any = (
         Annotated[Demo, subcommand("demo", description="Train on data that come along, and report.")]
         | Annotated[fit, subcommand("fit", description="Train, compare with the plain model, report.")]

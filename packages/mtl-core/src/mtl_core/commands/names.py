@@ -6,7 +6,7 @@ per task and in it one per class will do, and for the papers' data sets `PRESET@
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,17 +157,17 @@ def _found(name: str, tasks: Sequence[str]) -> MultiTaskData:
     return data.select(tasks) if tasks else data
 
 
-def find_backbone(name: str, shape: Shape) -> nn.Module:
+def find_backbone(name: str, shape: Shape, known: Mapping[str, Callable[[Shape], nn.Module]] = BACKBONES) -> nn.Module:
     """A new backbone by name or by `module:function` (a function without arguments).
 
     Raises:
         ValueError: If there is none of that name, or the function gives something else.
     """
-    if name in BACKBONES:
-        return BACKBONES[name](shape)
+    if name in known:
+        return known[name](shape)
     if ":" not in name:
         raise ValueError(
-            f"`--backbone` must be one of {', '.join(BACKBONES)}, or `module:function`. Got `--backbone {name}`."
+            f"`--backbone` must be one of {', '.join(known)}, or `module:function`. Got `--backbone {name}`."
         )
     backbone = find_function("backbone", name)()
     if not isinstance(backbone, nn.Module):

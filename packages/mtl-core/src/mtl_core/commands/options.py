@@ -6,7 +6,7 @@ tyro reads them. A method's own options are the fields of its `Config`, put besi
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -148,11 +148,12 @@ DEMOS: dict[str, DemoSetting] = {
 }
 
 
-def fit_options(config_class: type[Any]) -> type[Any]:
+def fit_options(config_class: type[Any], backbones: Sequence[str] = ()) -> type[Any]:
     """The options of `fit`: those of `Training`, and the fields of a method's configuration that are not functions.
 
     Args:
         config_class: A dataclass whose fields have defaults.
+        backbones: What `--backbone` may name where a method has its own; the first is the default.
 
     Raises:
         TypeError: If a field has the name of an option of the kit.
@@ -172,6 +173,9 @@ def fit_options(config_class: type[Any]) -> type[Any]:
         plain = dataclasses.field(default=field.default)
         made = plain if factory is dataclasses.MISSING else dataclasses.field(default_factory=factory)
         fields.append((field.name, hint, made))
+    if backbones:
+        said = tyro.conf.arg(help=f"{', '.join(backbones)}, or module:function that gives one.")
+        fields.append(("backbone", Annotated[str, said], dataclasses.field(default=backbones[0])))
     options = dataclasses.make_dataclass("Fit", fields, bases=(Training,), frozen=True)
     options.__doc__ = config_class.__doc__
     return options

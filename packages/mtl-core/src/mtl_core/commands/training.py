@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mtl_core.commands.architecture import Architecture
+from mtl_core.commands.architecture import Architecture, Parts
 from mtl_core.commands.deploy import measured
 from mtl_core.commands.names import find_data
 from mtl_core.commands.options import DEMOS, Common, Demo, Training, config_of
@@ -52,6 +52,7 @@ def planned(
     options: Common,
     demo: Mapping[str, Mapping[str, Any]],
     plain: Callable[[Any], PlainConfig] | None = None,
+    parts: Parts | None = None,
 ) -> Plan:
     """Turn options into data, architecture and configuration.
 
@@ -61,11 +62,13 @@ def planned(
         options: Of `fit` or `demo`.
         demo: The method's values for `demo`, by data set.
         plain: The plain model's configuration, of the method's.
+        parts: What architectures are made of.
 
     Raises:
         ValueError: If a name or a value is not usable.
     """
     changes: dict[str, Any] = {}
+    parts = parts or Parts()
     if isinstance(options, Demo):
         assert options.data is not None  # the command line has filled both in
         assert options.out is not None
@@ -76,7 +79,7 @@ def planned(
             **{field.name: getattr(options, field.name) for field in dataclasses.fields(Common)},
             data=options.data,
             out=options.out,
-            backbone=setting.backbone,
+            backbone=setting.backbone if setting.backbone in parts.backbones else next(iter(parts.backbones)),
             width=setting.width,
             output_stride=setting.output_stride,
             head_width=setting.head_width,
@@ -90,7 +93,7 @@ def planned(
     }
     run |= {"deterministic": options.deterministic, "checkpoint_seconds": options.checkpoint_seconds}
     data = find_data(options.data, options.tasks, options.workers)
-    architecture = Architecture.asked(data, options)
+    architecture = Architecture.asked(data, options, parts)
     beside = (plain or _plain_config)(config) if options.dense else None
     return Plan(options.out, data, architecture, config, beside, run | {"again": options.again})
 
@@ -109,7 +112,7 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
     result = fit(plan.architecture.build, plan.data, plan.config, run)
     beside = {}
     if plan.plain is not None:
-        beside["dense"] = fit_plain(plan.architecture.build, plan.data, plan.plain, run.child("dense"))
+        beside["dense"] = fit_plain(plan.architecture.plain, plan.data, plan.plain, run.child("dense"))
         # As a method that prunes does at its end, so that nothing else differs.
         model = beside["dense"].model.train()
         estimate_norms(model, plan.data.train, batch_size=plan.plain.batch_size, seed=run.seed)

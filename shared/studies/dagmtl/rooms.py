@@ -1,0 +1,188 @@
+"""Segmentation, depth and normals of `rooms` over the twelve states of VGG-16, widths / 4 (Tables 2, 5 and 6, Figures 3 and 4).
+
+M = 7 with three seeds; M = 5 and 9, flow constants from 1 to N - 1, the ablations, and all five maps with one. Baselines are
+a network for each task and one for all, of the same stem and chain of states, with as many steps as the three stages together.
+
+These are small runs: they show whether the pieces do what they should here, not what NYU-v2 gives.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paper import printed
+from rows import Rows, mean_and_deviation
+from study import Study
+from topologies import figures_of, metrics_of, paths_of, shared_bottom, topology_table
+
+import dagmtl
+import mtl_core
+from dagmtl import CentralNetwork, plots
+from mtl_core import Run, Task, datasets, heads
+from mtl_core.plots import canvas
+
+THREE, FIVE = "segmentation depth normals", "segmentation depth normals edges keypoints"
+LR, UPPER_LR, WARM, SEARCH, TUNE = 1e-3, 0.02, 2, 6, 12
+N = 12
+PARTS = ("read-in/out", "reduction", "squeeze loss")
+KEY = ("method", "tasks", "flow", "seed")
+
+
+def space(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
+    head = heads.deeplab_v2(width=32, rates=(1, 2, 3, 4), dropout=0.1)
+    states = dagmtl.vgg16_states(width=0.25, output_stride=4)
+    return CentralNetwork(dagmtl.stem(3, 16, stride=2), states, flow, tasks, head)
+
+
+def config_of(method: str, flow: int, epochs: int = 0) -> dagmtl.Config:
+    warm, search, tune = (epochs, epochs, epochs) if epochs else (WARM, SEARCH, TUNE)
+    config = dagmtl.Config(
+        flow=flow, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=LR, upper_lr=UPPER_LR, batch_size=16
+    )
+    part = method.removeprefix("without ")
+    return config.without(part) if part in PARTS else config
+
+
+def train(folder: Path, *, method: str, tasks: str, flow: int, seed: int, epochs: int = 0) -> dict[str, Any]:
+    data, run = datasets.rooms(tasks.split()), Run(folder, seed=seed, progress=False)
+    config = config_of(method, flow, epochs)
+    if method in ("single", "shared"):
+        plain = mtl_core.Config(epochs=config.warmup_epochs + config.search_epochs + config.epochs, lr=LR)
+        fit = mtl_core.fit_single_tasks if method == "single" else mtl_core.fit
+        model = fit(shared_bottom(space), data, plain, run).model
+        found: dict[str, Any] = {"relative": float(len(data.tasks)) if method == "single" else 1.0}
+    else:
+        result = dagmtl.fit(space, data, config, run)
+        model, found = result.model, figures_of(result)
+    return {**found, **metrics_of(model, data)}
+
+
+# What the README shows ----------------------------------------------------------------------------------------------
+
+
+def figures(row: Mapping[str, str], tasks: str) -> dict[str, dict[str, float]]:
+    """The metrics of a row by task, as `mtl_core.evaluate` gave them."""
+    return {
+        task: {k.partition(".")[2]: float(v) for k, v in row.items() if k.startswith(f"{task}.") and v}
+        for task in tasks.split()
+    }
+
+
+def gains(rows: Rows, row: Mapping[str, str]) -> mtl_core.metrics.Delta | None:
+    """Δ against the single tasks of the same seed; None while they are missing."""
+    tasks = row["tasks"]
+    single = rows.find(method="single", tasks=tasks, flow=0, seed=row["seed"])
+    if single is None:
+        return None
+    made = datasets.rooms(tasks.split()).tasks
+    return mtl_core.delta(figures(row, tasks), figures(single, tasks), made)
+
+
+def line(rows: Rows, name: str, where: Mapping[str, Any], theirs: str = "") -> str:
+    """A line of a table: Δ of each task and of all, parameters, layers computed."""
+    mine = [(row, gains(rows, row)) for row in rows.where(**where)]
+    known = [(row, gain) for row, gain in mine if gain is not None]
+    if not known:
+        return ""
+    cells = [mean_and_deviation([gain.tasks[task] for _, gain in known]) for task in where["tasks"].split()]
+    cells.append(mean_and_deviation([gain.overall for _, gain in known]))
+    cells.append(mean_and_deviation([float(row["relative"]) for row, _ in known], 2))
+    shown = [f"{row['together']} of {row['alone']}" for row, _ in known if row.get("together")]
+    return f"| {name} | {' | '.join(cells)} | {', '.join(shown)} | {len(known)} | {theirs} |"
+
+
+def lines(rows: Rows, tasks: str, several: list[tuple[str, dict[str, Any], str]]) -> str:
+    """A table of trainings on the same tasks."""
+    names = " | ".join(f"Δ {task}" for task in tasks.split())
+    header = f"| | {names} | Δ, % ↑ | parameters | layers computed, of those alone | seeds | paper: Δ, parameters |"
+    made = [line(rows, name, {"tasks": tasks, **where}, theirs) for name, where, theirs in several]
+    return "\n".join([header, "|---" * (len(tasks.split()) + 6) + "|", *filter(None, made)])
+
+
+def paper(table: str, row: str) -> str:
+    """The paper's Δ and parameters."""
+    return ", ".join(printed(table, row, column) for column in ("Δ_T", "# of Param"))
+
+
+def main_table(rows: Rows) -> str:
+    """Table 2."""
+    several = [
+        ("a network for each task", {"method": "single", "flow": 0}, paper("dagmtl_table2", "Single-Task")),
+        ("one network (shared bottom)", {"method": "shared", "flow": 0}, paper("dagmtl_table2", "Shared Bottom")),
+    ]
+    for M in (5, 7, 9):
+        several.append(
+            (f"DAG-MTL, M = {M}", {"method": "dagmtl", "flow": M}, paper("dagmtl_table2", f"Ours (M = {M})"))
+        )
+    return lines(rows, THREE, several)
+
+
+def five_table(rows: Rows) -> str:
+    """All five maps."""
+    words = {"single": "a network for each task", "shared": "one network (shared bottom)"}
+    several = [(word, {"method": method, "flow": 0}, "") for method, word in words.items()]
+    return lines(rows, FIVE, [*several, ("DAG-MTL, M = 7", {"method": "dagmtl", "flow": 7}, "")])
+
+
+def ablation_table(rows: Rows) -> str:
+    """Table 6, seed 0."""
+    ours = ("whole", {"method": "dagmtl", "flow": 7, "seed": 0}, paper("dagmtl_table6", "Ours (M=7)"))
+    free = {"method": "dagmtl", "flow": N - 1, "seed": 0}
+    several = [ours, ("without flow restriction", free, paper("dagmtl_table6", "w/o flow-restriction"))]
+    theirs = ("w/o read-in/out", "w/o flow-based reduction", "w/o L_sq")
+    for part, their in zip(PARTS, theirs, strict=True):
+        where = {"method": f"without {part}", "flow": 7, "seed": 0}
+        several.append((f"without {part}", where, paper("dagmtl_table6", their)))
+    return lines(rows, THREE, several)
+
+
+def flow_picture(rows: Rows) -> Any:
+    """Figure 4: performance and parameters against M, relative to the complete graph."""
+    found = {M: rows.find(method="dagmtl", tasks=THREE, flow=M, seed=0) for M in (1, 3, 5, 7, N - 1)}
+    whole = found[N - 1]
+    if whole is None:
+        return canvas()[0]
+    made = datasets.rooms(THREE.split()).tasks
+    points = []
+    for M, row in found.items():
+        if row is not None:
+            gain = mtl_core.delta(figures(row, THREE), figures(whole, THREE), made).overall
+            points.append((M, gain, float(row["relative"]) / float(whole["relative"])))
+    return plots.against_flow(points)
+
+
+def of_seed_0(draw: Any) -> Any:
+    """A picture of the graphs with M = 7 and seed 0."""
+
+    def make(rows: Rows) -> Any:
+        row = rows.find(method="dagmtl", tasks=THREE, flow=7, seed=0)
+        return draw(paths_of(row)) if row else canvas()[0]
+
+    return make
+
+
+STUDY = Study(
+    key=KEY,
+    trainings=[
+        *({"method": m, "tasks": THREE, "flow": 0, "seed": s} for s in (0, 1, 2) for m in ("single", "shared")),
+        *({"method": "dagmtl", "tasks": THREE, "flow": 7, "seed": s} for s in (0, 1, 2)),
+        *({"method": "dagmtl", "tasks": THREE, "flow": M, "seed": 0} for M in (5, 9, 1, 3, N - 1)),
+        *({"method": f"without {part}", "tasks": THREE, "flow": 7, "seed": 0} for part in PARTS),
+        *({"method": m, "tasks": FIVE, "flow": 7 * (m == "dagmtl"), "seed": 0} for m in ("single", "shared", "dagmtl")),
+    ],
+    train=train,
+    seconds=150,
+    tiny={"method": "dagmtl", "tasks": THREE, "flow": 1, "seed": 0, "epochs": 1},
+    tables={
+        "rooms": main_table,
+        "rooms-five": five_table,
+        "rooms-topology": lambda rows: topology_table(rows.where(method="dagmtl", tasks=THREE, flow=7)),
+        "ablation": ablation_table,
+    },
+    pictures={
+        "topologies": of_seed_0(lambda paths: plots.topology_figure(paths, N)),
+        "adjacency": of_seed_0(lambda paths: plots.adjacency_figure(paths, N, 7)),
+        "sharing": of_seed_0(lambda paths: plots.sharing_figure({t: p["layers"] for t, p in paths.items()})),
+        "against_flow": flow_picture,
+    },
+)

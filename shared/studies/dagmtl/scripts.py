@@ -1,0 +1,82 @@
+"""Eight writing systems, a task and a data set each (rendered fonts with distortion): the paper's Omniglot set-up in small.
+
+Eight states of 24 channels, M = 3, 5, 7, three seeds (the paper's Table 1), against a network for each task and one for all, both
+of the same stem and chain of states. The baselines have as many steps as the three stages together.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from paper import printed
+from rows import Rows, mean_and_deviation
+from study import Study
+from topologies import figures_of, shared_bottom, topology_table
+
+import dagmtl
+import mtl_core
+from dagmtl import CentralNetwork
+from mtl_core import Run, Task, datasets, heads
+
+CHANNELS, LR = 24, 3e-3
+WARM, SEARCH, TUNE = 3, 12, 15
+SEEDS, FLOWS = (0, 1, 2), (3, 5, 7)
+WORDS = {"single": "a network for each task", "shared": "one network (shared bottom)"}
+
+
+def space(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
+    states = dagmtl.omniglot_states(CHANNELS, output_stride=8)
+    return CentralNetwork(dagmtl.stem(1, CHANNELS), states, flow, tasks, heads.linear())
+
+
+def train(folder: Path, *, method: str, flow: int, seed: int, epochs: int = 0) -> dict[str, Any]:
+    data, run = datasets.scripts(), Run(folder, seed=seed, progress=False)
+    warm, search, tune = (epochs, epochs, epochs) if epochs else (WARM, SEARCH, TUNE)
+    if method == "dagmtl":
+        config = dagmtl.Config(
+            flow=flow, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=LR, upper_lr=0.02, batch_size=16
+        )
+        result = dagmtl.fit(space, data, config, run)
+        model, found = result.model, figures_of(result)
+    else:
+        plain = mtl_core.Config(epochs=warm + search + tune, lr=LR)
+        fit = mtl_core.fit_single_tasks if method == "single" else mtl_core.fit
+        model = fit(shared_bottom(space), data, plain, run).model
+        found = {"relative": float(len(data.tasks)) if method == "single" else 1.0}
+    measured = mtl_core.evaluate(model, data.test)
+    return {**found, **{f"accuracy.{task}": figures["accuracy"] for task, figures in measured.items()}}
+
+
+def table(rows: Rows) -> str:
+    """Mean accuracy and parameters, ours beside the paper's on Omniglot (another data set)."""
+    lines = ["| | accuracy, % | parameters | seeds | paper: accuracy | paper: parameters |", "|---" * 6 + "|"]
+    theirs = {"single": "Single Task", "shared": "Shared Bottom"}
+    for method, flow in [("single", 0), ("shared", 0), *(("dagmtl", M) for M in FLOWS)]:
+        mine = rows.where(method=method, flow=flow)
+        if not mine:
+            continue
+        means = []
+        for row in mine:
+            values = [float(cell) for name, cell in row.items() if name.startswith("accuracy.")]
+            means.append(100 * sum(values) / len(values))
+        sizes = mean_and_deviation([float(row["relative"]) for row in mine], 2)
+        paper = theirs.get(method, f"Ours (M = {flow})")
+        cells = [printed("dagmtl_table1", paper, column) for column in ("Test Acc.", "# of Param")]
+        name = WORDS.get(method, f"DAG-MTL, M = {flow}")
+        lines.append(f"| {name} | {mean_and_deviation(means)} | {sizes} | {len(mine)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+STUDY = Study(
+    key=("method", "flow", "seed"),
+    trainings=[
+        *({"method": method, "flow": 0, "seed": seed} for seed in SEEDS for method in ("single", "shared")),
+        *({"method": "dagmtl", "flow": flow, "seed": seed} for seed in SEEDS for flow in FLOWS),
+    ],
+    train=train,
+    seconds=150,
+    tiny={"method": "dagmtl", "flow": 2, "seed": 0, "epochs": 1},
+    tables={
+        "scripts": table,
+        "scripts-topology": lambda rows: topology_table(rows.where(method="dagmtl", flow=7)),
+    },
+)
