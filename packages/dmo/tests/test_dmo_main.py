@@ -83,7 +83,7 @@ def test_the_demo_is_on_data_sets_of_their_own(monkeypatch: pytest.MonkeyPatch) 
 
     seen = []
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.append(plan))
-    monkeypatch.setattr(deploy, "export_demo", lambda folder: None)
+    monkeypatch.setattr(deploy, "export_demo", lambda folder, parts: None)
     assert main(["demo", "--device", "cpu"]) == 0
     (plan,) = seen
     assert isinstance(plan.data, MultiTaskData)

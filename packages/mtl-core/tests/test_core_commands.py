@@ -298,7 +298,7 @@ def test_a_method_decides_its_demos_data_and_how_the_plain_model_is_trained(monk
 
     seen = []
     monkeypatch.setattr(training, "train", lambda plan, fit: seen.append(plan))
-    monkeypatch.setattr(deploy, "export_demo", lambda folder: None)
+    monkeypatch.setattr(deploy, "export_demo", lambda folder, parts: None)
     other = Config(epochs=7, lr=0.5)
     main = command_line("plain", Config, core.fit, demo_data="domains", plain=lambda config: other)
     assert main(["demo", "--device", "cpu"]) == main(["demo", "--data", "rooms", "--device", "cpu"]) == 0
