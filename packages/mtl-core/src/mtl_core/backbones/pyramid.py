@@ -47,15 +47,15 @@ class Pyramid(nn.Module):
         self.normalize = input_normalization(normalize, in_channels)
         options = {"features_only": True, "pretrained": False, "in_chans": in_channels, **options}
         try:
-            self.body = timm.create_model(name, **options)
+            body: Any = timm.create_model(name, **options)
         except (RuntimeError, AttributeError, NotImplementedError) as error:
             raise ValueError(
                 f"`name` must be a network of timm with a feature pyramid. Got `name = {name}`: {error}."
             ) from error
-        levels: list[int] = self.body.feature_info.channels()  # type: ignore[union-attr, operator]
+        levels: list[int] = body.feature_info.channels()
         if not -len(levels) <= level < len(levels):
             raise ValueError(f"`level` must be one of {len(levels)} maps. Got `level = {level}`.")
-        self.level = level
+        self.body, self.level = body, level
         self.channels = levels[level]
         # Some networks keep channels last.
         self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
