@@ -96,7 +96,7 @@ def five(rows: Rows) -> str:
     lines = [f"| 90 %, five tasks | {' | '.join(FIVE)} | Δ |", "|---" * (len(FIVE) + 2) + "|"]
     for mine, other in rows_of(rows, "ResNet-34", 0.9, "five"):
         found = gain(mine, other, FIVE)
-        cells = [mean_and_deviation([found.by_task[task]]) for task in FIVE]
+        cells = [mean_and_deviation([found.tasks[task]]) for task in FIVE]
         lines.append(f"| ours | {' | '.join(cells)} | {mean_and_deviation([found.overall])} |")
     paper = {line["column"]: line["value"] for line in lines_of("adapmtl_table3") if line["row"] == "AdapMTL (ours)"}
     order = ("Δ_T1", "Δ_T3", "Δ_T2", "Δ_T4", "Δ_T5", "Δ_T")  # the paper's second task is normals

@@ -77,7 +77,7 @@ def ablation(rows: Rows) -> str:
     for rule, name in PAPER.items():
         found = pairs(rows, SEEDS, lambda seed, rule=rule: {"rule": rule, "sparsity": 0.9}, DENSE)
         if found:
-            by_task = [gain(mine, other).by_task for mine, other in found]
+            by_task = [gain(mine, other).tasks for mine, other in found]
             cells = [mean_and_deviation([gains[task] for gains in by_task]) for task in THREE]
             paper = printed("adapmtl_table5", name, "Δ_T")
             cells += [gain_cell(found), paper, *zeros_cells(found, COMPONENTS)]

@@ -38,7 +38,7 @@ def table(rows: Rows) -> str:
         mine = rows.find(window=window)
         if mine and other:
             found = gain(mine, other)
-            cells = [mean_and_deviation([value]) for value in (*found.by_task.values(), found.overall)]
+            cells = [mean_and_deviation([value]) for value in (*found.tasks.values(), found.overall)]
             lines.append(f"| {window} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from allocations import KEY, Setting, accuracy_picture, group_table, main_table, trainings
 from study import Study
@@ -19,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from mtl_core import MultiTaskData, SharedBackbone, Task, backbones, datasets, heads
 from mtl_core.commands.names import group_norm
-from mtl_core.datasets import Arrays, arrays
+from mtl_core.datasets import Arrays, arrays, readers
 from mtl_core.task import classification
 
 TRAIN, TEST = 3000, 2000
@@ -36,26 +35,17 @@ def lacking() -> str:
     return f"`{root}` (MTL_DATA) must hold {', '.join(missing)}" if missing else ""
 
 
-def idx(path: Path) -> np.ndarray:
-    """A file of bytes in MNIST's format."""
-    content = path.read_bytes()
-    sizes = np.frombuffer(content, ">i4", content[3], 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(sizes)
-
-
 def scaled(images: Tensor) -> Tensor:
     """32×32, three channels, in [0, 1]."""
     larger = interpolate(images, (32, 32), mode="bilinear", antialias=True)
     return larger.expand(-1, 3, -1, -1).clamp(0, 1)
 
 
-def mnist(name: str, part: str, count: int) -> tuple[Tensor, Tensor]:
+def first(read: Callable[..., Arrays], part: str, count: int) -> tuple[Tensor, Tensor]:
     """The first images of a set in MNIST's format: its order is random."""
-    root = Path(os.environ["MTL_DATA"]) / name / "raw"
-    start = {"train": "train", "test": "t10k"}[part]
-    images = torch.from_numpy(idx(root / f"{start}-images-idx3-ubyte")[:count].copy())
-    labels = torch.from_numpy(idx(root / f"{start}-labels-idx1-ubyte")[:count].copy())
-    return scaled(images[:, None].float() / 255), labels.long()
+    images, targets = read(os.environ["MTL_DATA"], part).batch(torch.arange(count))
+    (labels,) = targets.values()
+    return scaled(images), labels
 
 
 def cifar(part: str, count: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +74,7 @@ def four(train: int, test: int, stand_in: bool) -> MultiTaskData:
         if stand_in:
             found |= dict.fromkeys(("fashion", "mnist", "cifar"), embedded(datasets.fashion, name, count))
         else:
-            found |= {"fashion": mnist("FashionMNIST", name, count), "mnist": mnist("MNIST", name, count)}
+            found |= {"fashion": first(readers.fashion_mnist, name, count), "mnist": first(readers.mnist, name, count)}
             found["cifar"] = cifar(name, count)
         return [arrays(images, {task: labels}) for task, (images, labels) in found.items()]
 
