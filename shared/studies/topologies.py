@@ -6,10 +6,32 @@ from typing import Any
 
 from rows import mean_and_deviation
 
+import dagmtl
 import mtl_core
+from dagmtl import CentralNetwork
 from dagmtl.fit import Space
-from mtl_core import MultiTaskData, Result, Task
+from mtl_core import MultiTaskData, Result, Task, heads
 from mtl_core.model import nn
+
+THREE = "segmentation depth normals"
+PARTS = ("read-in/out", "reduction", "squeeze loss")
+
+
+def rooms(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
+    """For maps: the twelve states of VGG-16, widths / 4."""
+    head = heads.deeplab_v2(width=32, rates=(1, 2, 3, 4), dropout=0.1)
+    states = dagmtl.vgg16_states(width=0.25, output_stride=4)
+    return CentralNetwork(dagmtl.stem(3, 16, stride=2), states, flow, tasks, head)
+
+
+def config_of(method: str, flow: int, epochs: int = 0) -> dagmtl.Config:
+    """Of a training on `rooms`; `epochs` shortens all three stages."""
+    warm, search, tune = (epochs, epochs, epochs) if epochs else (2, 6, 12)
+    config = dagmtl.Config(
+        flow=flow or None, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=1e-3, upper_lr=0.02, batch_size=16
+    )
+    part = method.removeprefix("without ")
+    return config.without(part) if part in PARTS else config
 
 
 def shared_bottom(space: Space) -> Callable[[dict[str, Task]], nn.Module]:
@@ -29,18 +51,19 @@ def figures_of(result: Result) -> dict[str, Any]:
         "paths": json.dumps(report.paths),
     }
     for task, measures in report.topology.items():
-        found |= {f"{name}.{task}": value for name, value in measures.items()}
+        found |= {f"graph {name}.{task}": value for name, value in measures.items()}
     return found
 
 
 def topology_table(rows: Sequence[Mapping[str, str]]) -> str:
     """Depth, width and sparsity of each task's graph over the seeds, as the paper's Table 5."""
     lines = ["| task | depth D | width W | sparsity S | S of the complete graph |", "|---" * 5 + "|"]
-    tasks = [name.removeprefix("depth.") for name in (rows[0] if rows else {}) if name.startswith("depth.")]
+    cells_of_one = rows[0] if rows else {}
+    tasks = [name.partition(".")[2] for name, cell in cells_of_one.items() if name.startswith("graph depth.") and cell]
     for task in tasks:
         cells = []
         for measure, digits in (("depth", 1), ("width", 1), ("sparsity", 3), ("of complete", 3)):
-            cells.append(mean_and_deviation([float(row[f"{measure}.{task}"]) for row in rows], digits))
+            cells.append(mean_and_deviation([float(row[f"graph {measure}.{task}"]) for row in rows], digits))
         lines.append(f"| {task.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -55,3 +78,11 @@ def metrics_of(model: nn.Module, data: MultiTaskData) -> dict[str, float]:
     """Every test metric as `task.metric`."""
     measured = mtl_core.evaluate(model, data.test)
     return {f"{task}.{name}": value for task, figures in measured.items() for name, value in figures.items()}
+
+
+def by_task(row: Mapping[str, str], tasks: str) -> dict[str, dict[str, float]]:
+    """The metrics of a row by task, as `mtl_core.evaluate` gave them."""
+    return {
+        task: {k.partition(".")[2]: float(v) for k, v in row.items() if k.startswith(f"{task}.") and v}
+        for task in tasks.split()
+    }

@@ -58,10 +58,19 @@ def test_a_stem_says_its_channels() -> None:
 
 def test_the_norm_of_a_layer_is_a_samples_own() -> None:
     """What a sample gives does not depend on its batch, in training neither."""
-    made = layer(State(4), State(6)).train()
+    made = layer(State(4), State(6), group_norm).train()
     v = torch.rand(3, 4, 6, 6)
     torch.testing.assert_close(made(v)[:1], made(v[:1]))
     assert group_norm(6).num_groups == 2
+
+
+def test_a_layer_passes_the_scale_of_its_state_on_and_one_with_a_norm_does_not() -> None:
+    """So the weight of a connection before a layer means something; the layer's own bias starts at 0."""
+    v = torch.rand(3, 4, 6, 6, dtype=torch.float64)
+    plain, normed = (layer(State(4), State(6), norm).double() for norm in (None, group_norm))
+    torch.testing.assert_close(plain(3 * v), 3 * plain(v))
+    torch.testing.assert_close(normed(3 * v), normed(v), rtol=1e-3, atol=1e-4)  # but for the norm's eps
+    assert [tuple(p.shape) for p in plain.parameters()] == [(6, 4, 3, 3), (6,)]
 
 
 def test_a_batch_norm_in_a_layer_is_refused() -> None:

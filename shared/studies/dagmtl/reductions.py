@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from rows import Rows
-from study import STUDIES, Study, load
-from topologies import metrics_of
+from study import Study
+from topologies import THREE, by_task, config_of, metrics_of, rooms
 
 import dagmtl
 import mtl_core
 from dagmtl import plots
 from mtl_core import Run, datasets
 
-rooms: Any = load(STUDIES / "dagmtl" / "rooms.py").train.__globals__
 TARGETS = (0.5, 0.35, 0.2, 0.1)
 TUNE = 10
 
 
 def train(folder: Path, *, seed: int, epochs: int = 0, targets: tuple[float, ...] = TARGETS) -> dict[str, Any]:
-    data, run = datasets.rooms(rooms["THREE"].split()), Run(folder, seed=seed, progress=False)
-    config = rooms["config_of"]("dagmtl", 7 if not epochs else 1, epochs)
-    central = dagmtl.search(rooms["space"], data, config, run.child("search"))
+    data, run = datasets.rooms(THREE.split()), Run(folder, seed=seed, progress=False)
+    config = config_of("dagmtl", 7 if not epochs else 1, epochs)
+    central = dagmtl.search(rooms, data, config, run.child("search"))
     weights = {task: central.matrices(task) for task in data.tasks}
     tuning = dagmtl.Config(flow=config.flow, epochs=epochs or TUNE, lr=config.lr, batch_size=config.batch_size)
     settings: dict[str, Any] = {"none": dict.fromkeys(data.tasks, dagmtl.keep_all)}
@@ -49,12 +48,10 @@ def train(folder: Path, *, seed: int, epochs: int = 0, targets: tuple[float, ...
 
 def points(row: dict[str, str]) -> dict[str, list[tuple[float, float]]]:
     """Mean sparsity of the tasks and Δ by reduction."""
-    tasks = datasets.rooms(rooms["THREE"].split()).tasks
+    tasks = datasets.rooms(THREE.split()).tasks
     names = [column.removesuffix(" S") for column in row if column.endswith(" S")]
     values = {
-        name: rooms["figures"](
-            {c.removeprefix(f"{name} "): v for c, v in row.items() if c.startswith(f"{name} ")}, rooms["THREE"]
-        )
+        name: by_task({c.removeprefix(f"{name} "): v for c, v in row.items() if c.startswith(f"{name} ")}, THREE)
         for name in names
     }
     found: dict[str, list[tuple[float, float]]] = {}

@@ -13,59 +13,45 @@ from typing import Any
 from paper import printed
 from rows import Rows, mean_and_deviation
 from study import Study
-from topologies import figures_of, metrics_of, paths_of, shared_bottom, topology_table
+from topologies import (
+    PARTS,
+    THREE,
+    by_task,
+    config_of,
+    figures_of,
+    metrics_of,
+    paths_of,
+    rooms,
+    shared_bottom,
+    topology_table,
+)
 
 import dagmtl
 import mtl_core
-from dagmtl import CentralNetwork, plots
-from mtl_core import Run, Task, datasets, heads
+from dagmtl import plots
+from mtl_core import Run, datasets
 from mtl_core.plots import canvas
 
-THREE, FIVE = "segmentation depth normals", "segmentation depth normals edges keypoints"
-LR, UPPER_LR, WARM, SEARCH, TUNE = 1e-3, 0.02, 2, 6, 12
+FIVE = f"{THREE} edges keypoints"
 N = 12
-PARTS = ("read-in/out", "reduction", "squeeze loss")
 KEY = ("method", "tasks", "flow", "seed")
-
-
-def space(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
-    head = heads.deeplab_v2(width=32, rates=(1, 2, 3, 4), dropout=0.1)
-    states = dagmtl.vgg16_states(width=0.25, output_stride=4)
-    return CentralNetwork(dagmtl.stem(3, 16, stride=2), states, flow, tasks, head)
-
-
-def config_of(method: str, flow: int, epochs: int = 0) -> dagmtl.Config:
-    warm, search, tune = (epochs, epochs, epochs) if epochs else (WARM, SEARCH, TUNE)
-    config = dagmtl.Config(
-        flow=flow, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=LR, upper_lr=UPPER_LR, batch_size=16
-    )
-    part = method.removeprefix("without ")
-    return config.without(part) if part in PARTS else config
 
 
 def train(folder: Path, *, method: str, tasks: str, flow: int, seed: int, epochs: int = 0) -> dict[str, Any]:
     data, run = datasets.rooms(tasks.split()), Run(folder, seed=seed, progress=False)
     config = config_of(method, flow, epochs)
     if method in ("single", "shared"):
-        plain = mtl_core.Config(epochs=config.warmup_epochs + config.search_epochs + config.epochs, lr=LR)
+        plain = mtl_core.Config(epochs=config.warmup_epochs + config.search_epochs + config.epochs, lr=config.lr)
         fit = mtl_core.fit_single_tasks if method == "single" else mtl_core.fit
-        model = fit(shared_bottom(space), data, plain, run).model
+        model = fit(shared_bottom(rooms), data, plain, run).model
         found: dict[str, Any] = {"relative": float(len(data.tasks)) if method == "single" else 1.0}
     else:
-        result = dagmtl.fit(space, data, config, run)
+        result = dagmtl.fit(rooms, data, config, run)
         model, found = result.model, figures_of(result)
     return {**found, **metrics_of(model, data)}
 
 
 # What the README shows ----------------------------------------------------------------------------------------------
-
-
-def figures(row: Mapping[str, str], tasks: str) -> dict[str, dict[str, float]]:
-    """The metrics of a row by task, as `mtl_core.evaluate` gave them."""
-    return {
-        task: {k.partition(".")[2]: float(v) for k, v in row.items() if k.startswith(f"{task}.") and v}
-        for task in tasks.split()
-    }
 
 
 def gains(rows: Rows, row: Mapping[str, str]) -> mtl_core.metrics.Delta | None:
@@ -75,7 +61,7 @@ def gains(rows: Rows, row: Mapping[str, str]) -> mtl_core.metrics.Delta | None:
     if single is None:
         return None
     made = datasets.rooms(tasks.split()).tasks
-    return mtl_core.delta(figures(row, tasks), figures(single, tasks), made)
+    return mtl_core.delta(by_task(row, tasks), by_task(single, tasks), made)
 
 
 def line(rows: Rows, name: str, where: Mapping[str, Any], theirs: str = "") -> str:
@@ -146,7 +132,7 @@ def flow_picture(rows: Rows) -> Any:
     points = []
     for M, row in found.items():
         if row is not None:
-            gain = mtl_core.delta(figures(row, THREE), figures(whole, THREE), made).overall
+            gain = mtl_core.delta(by_task(row, THREE), by_task(whole, THREE), made).overall
             points.append((M, gain, float(row["relative"]) / float(whole["relative"])))
     return plots.against_flow(points)
 

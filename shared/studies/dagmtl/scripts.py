@@ -17,8 +17,8 @@ import mtl_core
 from dagmtl import CentralNetwork
 from mtl_core import Run, Task, datasets, heads
 
-CHANNELS, LR = 24, 3e-3
-WARM, SEARCH, TUNE = 3, 12, 15
+CHANNELS, LR, UPPER_LR = 24, 3e-3, 0.04
+WARM, SEARCH, TUNE = 3, 24, 24
 SEEDS, FLOWS = (0, 1, 2), (3, 5, 7)
 WORDS = {"single": "a network for each task", "shared": "one network (shared bottom)"}
 
@@ -33,7 +33,7 @@ def train(folder: Path, *, method: str, flow: int, seed: int, epochs: int = 0) -
     warm, search, tune = (epochs, epochs, epochs) if epochs else (WARM, SEARCH, TUNE)
     if method == "dagmtl":
         config = dagmtl.Config(
-            flow=flow, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=LR, upper_lr=0.02, batch_size=16
+            flow=flow, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=LR, upper_lr=UPPER_LR, batch_size=16
         )
         result = dagmtl.fit(space, data, config, run)
         model, found = result.model, figures_of(result)

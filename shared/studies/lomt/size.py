@@ -19,7 +19,7 @@ from mtl_core import MultiTaskData, Run, SharedBackbone, backbones, datasets, he
 
 SHARES = {"1/8": 8, "1/4": 4, "1/2": 2, "all": 1}
 LENGTHS = ("passes", "steps")
-LAMBDA, LR, EPOCHS, BATCH = 0.003, 1e-3, 38, 16
+LAMBDA, LR, EPOCHS, BATCH = 0.001, 1e-3, 38, 16
 
 
 def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:

@@ -1,6 +1,6 @@
 """Hidden states: how many channels each has and at which resolution, and what leads from one to another.
 
-A layer is [max-pooling by the ratio of the strides,] a 3×3 convolution, a norm and a ReLU; read-in and read-out have light
+A layer is [max-pooling by the ratio of the strides,] a 3×3 convolution with a bias, and a ReLU; read-in and read-out have light
 adapters, and only where shapes differ. Choi and Im, *Dynamic Neural Network for Multi-Task Learning Searching across Diverse
 Network Topologies*, Section 4.1, names the numbers of states; channels and strides are read off the networks that it names.
 """
@@ -86,17 +86,22 @@ def stem(in_channels: int, channels: int, *, stride: int = 1, kernel: int = 3, n
     return made
 
 
-def layer(source: State, target: State, norm: Norm = group_norm) -> nn.Module:
-    r"""What transfers one state to another, $e_{ij}$: pooling where the stride grows, convolution, norm, ReLU.
+def layer(source: State, target: State, norm: Norm | None = None) -> nn.Module:
+    r"""What transfers one state to another, $e_{ij}$: pooling where the stride grows, convolution, norm if any, ReLU.
+
+    A norm ignores the scale of what enters: with one, a connection before a layer has a weight that says nothing. That of the
+    first state's read-in, $\sigma(\alpha_1)$, then has no gradient, and the reduction seldom begins there.
 
     Args:
         source: Where it starts.
         target: Where it ends.
-        norm: `channels -> Module`: the norm; not one over the batch.
+        norm: `channels -> Module`: a norm instead of the convolution's bias; not one over the batch.
     """
-    return nn.Sequential(
-        *_pooling(source, target), conv(source.channels, target.channels, 3), norm(target.channels), nn.ReLU()
-    )
+    made = conv(source.channels, target.channels, 3)
+    if norm is None:
+        made.bias = nn.Parameter(made.weight.new_zeros(target.channels))
+    norms = [norm(target.channels)] if norm else []
+    return nn.Sequential(*_pooling(source, target), made, *norms, nn.ReLU())
 
 
 def check_layer(made: nn.Module) -> nn.Module:
@@ -110,7 +115,7 @@ def check_layer(made: nn.Module) -> nn.Module:
             # In training each task's features would have their own statistics, in evaluation all tasks one mixture.
             raise ValueError(
                 "`layer` must not keep statistics over the batch: a layer is passed by several tasks with different "
-                f"inputs. Got {type(module).__name__}. Take `group_norm`."
+                f"inputs. Got {type(module).__name__}. Leave it out, or take `group_norm`."
             )
     return made
 
