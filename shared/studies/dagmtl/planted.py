@@ -26,7 +26,7 @@ from mtl_core.task import segmentation
 
 EASY, HARD, AWAY = "here", "there", 4
 NAMES = {EASY: "this pixel (easy)", HARD: "four columns away (hard)"}
-CHANNELS, STATES = 12, 6
+CHANNELS, STATES = 16, 6
 SIZE, SEEDS, MISS = (24, 32), range(10), 0.02
 WARM, SEARCH, TUNE, LR, UPPER_LR = 4, 10, 25, 3e-3, 0.02
 
