@@ -1,12 +1,13 @@
 """Makes a method's command line, and turns what the user did wrong into one line on standard error.
 
-Exit status: 0 done; 1 something on disk; 2 a wrong option or wrong data; 130 Ctrl-C; 143 SIGTERM. Under `python -X dev` errors
-keep their traceback.
+Exit status: 0 done; 1 something on disk; 2 a wrong option or wrong data; 130 Ctrl-C; 141 a reader that has gone away; 143
+SIGTERM. Under `python -X dev` errors keep their traceback.
 """
 
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ def command_line(
     plain: Callable[[Any], Any] | None = None,
     backbones: Mapping[str, Callable[..., Any]] | None = None,
     assemble: Callable[..., Any] | None = None,
+    stages: Callable[[Any, Sequence[str]], Mapping[str, tuple[int, float]]] | None = None,
 ) -> Callable[..., int]:
     """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
 
@@ -46,12 +48,14 @@ def command_line(
         backbones: What `--backbone` may name in the place of the kit's backbones, `shape -> module`; the first is the default.
         assemble: `assemble(backbone, tasks, head, example=...) -> model`, in the place of `SharedBackbone`. If that model has
             `shared_bottom()`, what this gives is the plain model beside it.
+        stages: `stages(config, tasks) -> {stage: (epochs, models)}`, for `--dry-run`: how many models of the size of what
+            `build` makes each stage trains side by side, at most; default one stage of one.
 
     Returns:
         `main(arguments=None) -> exit status`.
     """
 
-    method = _Method(name, config_class, fit, plots, demo or {}, demo_data, plain, backbones, assemble)
+    method = _Method(name, config_class, fit, plots, demo or {}, demo_data, plain, backbones, assemble, stages)
 
     def main(arguments: Sequence[str] | None = None) -> int:
         try:
@@ -63,6 +67,9 @@ def command_line(
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
+        except BrokenPipeError:  # who reads has gone away, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+            return 141
         except (ValueError, TypeError, OSError, FloatingPointError) as error:
             if sys.flags.dev_mode:
                 raise
@@ -85,11 +92,12 @@ class _Method(NamedTuple):
     plain: Callable[[Any], Any] | None
     backbones: Mapping[str, Callable[..., Any]] | None
     assemble: Callable[..., Any] | None
+    stages: Callable[[Any, Sequence[str]], Mapping[str, tuple[int, float]]] | None
 
 
 def _done(method: _Method, options: Any) -> None:
     """Do what the options of a subcommand ask for."""
-    from mtl_core.commands import deploy, training
+    from mtl_core.commands import deploy, preview, training
     from mtl_core.commands.architecture import Parts
     from mtl_core.commands.options import Demo, Export, Measure, Report
 
@@ -108,6 +116,9 @@ def _done(method: _Method, options: Any) -> None:
             out = options.out or Path(f"{method.name}-demo" + ("" if data == method.demo_data else f"-{data}"))
             options = dataclasses.replace(options, data=data, out=out)
         plan = training.planned(method.name, method.config_class, options, method.demo, method.plain, parts)
+        if options.dry_run:
+            print(preview.preview(method.name, plan, method.stages))
+            return
         training.train(plan, method.fit)
         if isinstance(options, Demo) and ranks.connect()[0] == 0:
             deploy.export_demo(plan.out, parts)
