@@ -120,6 +120,16 @@ def test_report_writes_the_pages_again(main: Any, capsys: pytest.CaptureFixture[
     assert Path("runs/a/report.html").exists()
 
 
+def test_report_puts_several_runs_on_one_page(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with the command that made it."""
+    assert main(fit_arguments("--no-dense")) == 0
+    assert main(["fit", "--data", "mine:data", "--out", "runs/b", *FAST, "--no-dense", "--seed", "1"]) == 0
+    capsys.readouterr()
+    assert main(["report", "runs/a", "runs/b", "--out", "both.html"]) == 0
+    assert capsys.readouterr().out == "Comparison of 2 runs: both.html\n"
+    assert "plain fit --data mine:data --out runs/b " in Path("both.html").read_text(encoding="utf-8")
+
+
 def test_without_the_dense_model_there_is_no_comparison(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """`--no-dense` trains the method alone, for the tasks asked for."""
     assert main(fit_arguments("--no-dense", "--tasks", "tall")) == 0
@@ -150,7 +160,7 @@ def test_without_the_dense_model_there_is_no_comparison(main: Any, capsys: pytes
         (["fit", "--nothing", "1"], "--nothing"),
         (["fit", "--optimizer", "sgd"], "--optimizer"),
         (["demo", "--data", "nothing"], "nothing"),
-        (["report"], "plain report|PATH"),
+        (["report"], "must be given the folder of a run"),
         ([], "demo, ?fit, ?report"),
     ],
 )

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def command_line(
             options = _parsed(name, config_class, description, list(backbones or ()), given)
             if options is None:
                 return 0
-            _done(method, options)
+            _done(method, options, given)
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
@@ -95,7 +96,7 @@ class _Method(NamedTuple):
     stages: Callable[[Any, Sequence[str]], Mapping[str, tuple[int, float]]] | None
 
 
-def _done(method: _Method, options: Any) -> None:
+def _done(method: _Method, options: Any, given: Sequence[str]) -> None:
     """Do what the options of a subcommand ask for."""
     from mtl_core.commands import deploy, preview, training
     from mtl_core.commands.architecture import Parts
@@ -104,7 +105,7 @@ def _done(method: _Method, options: Any) -> None:
     own = {"backbones": method.backbones, "assemble": method.assemble}
     parts = Parts(**{key: value for key, value in own.items() if value is not None})  # type: ignore[arg-type]
     if isinstance(options, Report):
-        training.report(options.folder, method.plots)
+        training.report(options.folders, method.plots, options.out)
     elif isinstance(options, Measure):
         device = training.checked_device(options.device)
         deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone, parts)
@@ -116,6 +117,7 @@ def _done(method: _Method, options: Any) -> None:
             out = options.out or Path(f"{method.name}-demo" + ("" if data == method.demo_data else f"-{data}"))
             options = dataclasses.replace(options, data=data, out=out)
         plan = training.planned(method.name, method.config_class, options, method.demo, method.plain, parts)
+        plan = dataclasses.replace(plan, command=shlex.join([method.name, *given]))
         if options.dry_run:
             print(preview.preview(method.name, plan, method.stages))
             return
@@ -140,7 +142,7 @@ def _parsed(
     choices: Any = (
         Annotated[Demo, subcommand("demo", description="Train on data that come along, and report.")]
         | Annotated[fit, subcommand("fit", description="Train, compare with the plain model, report.")]
-        | Annotated[Report, subcommand("report", description="Write a saved result's pages again, and show its table.")]
+        | Annotated[Report, subcommand("report", description="Write a saved result's pages again, or compare several.")]
         | Annotated[Measure, subcommand("measure", description="Size, operations, time and memory of a saved model.")]
         | Annotated[Export, subcommand("export", description="Write a saved model to one file: .onnx or .pt2.")]
     )

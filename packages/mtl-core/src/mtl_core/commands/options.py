@@ -91,10 +91,12 @@ class Report:
     """What `report` has.
 
     Args:
-        folder: What `fit` or `demo` has written.
+        folders: What `fit` or `demo` has written, of any method; several are put side by side on one page.
+        out: That page.
     """
 
-    folder: tyro.conf.Positional[Path]
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    out: Path = Path("comparison.html")
 
 
 @dataclass(frozen=True)
