@@ -1,4 +1,4 @@
-"""The command `dmtg`: `demo`, `fit` and `report`."""
+"""The command `dmtg`: `demo`, `fit`, `report`, `measure` and `export`."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The command `lomt`: `demo`, `fit` and `report`."""
+"""The command `lomt`: `demo`, `fit`, `report`, `measure` and `export`."""
 
 from collections.abc import Sequence
 
