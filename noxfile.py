@@ -116,11 +116,19 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, strict and without the network, into `site/`."""
-    session.install(
-        "mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.28", "latex2mathml>=3.77", "ruff>=0.9"
-    )
-    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+    """The documentation, strict and without the network, into `site/`; with a package's name, its section alone."""
+    tools = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.28", "latex2mathml>=3.77", "ruff>=0.9"]
+    install_editable(session, PACKAGES, *tools)  # its examples are run
+    alone = session.posargs[0] if session.posargs[:1] and session.posargs[0] in PACKAGES else ""
+    environment = {**TEST_ENV, "NO_MKDOCS_2_WARNING": "1", "DOCS_PACKAGE": alone}
+    session.run("mkdocs", "build", "--strict", *session.posargs[bool(alone) :], env=environment)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Every page of the site and a report in headless Chromium (not in the default set: it needs Chromium)."""
+    install_editable(session, PACKAGES, "playwright>=1.50")
+    session.run("python", "docs/browser.py", *session.posargs, env=TEST_ENV)
 
 
 @nox.session

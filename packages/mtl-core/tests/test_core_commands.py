@@ -120,6 +120,16 @@ def test_report_writes_the_pages_again(main: Any, capsys: pytest.CaptureFixture[
     assert Path("runs/a/report.html").exists()
 
 
+def test_report_puts_several_runs_on_one_page(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with the command that made it."""
+    assert main(fit_arguments("--no-dense")) == 0
+    assert main(["fit", "--data", "mine:data", "--out", "runs/b", *FAST, "--no-dense", "--seed", "1"]) == 0
+    capsys.readouterr()
+    assert main(["report", "runs/a", "runs/b", "--out", "both.html"]) == 0
+    assert capsys.readouterr().out == "Comparison of 2 runs: both.html\n"
+    assert "plain fit --data mine:data --out runs/b " in Path("both.html").read_text(encoding="utf-8")
+
+
 def test_without_the_dense_model_there_is_no_comparison(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """`--no-dense` trains the method alone, for the tasks asked for."""
     assert main(fit_arguments("--no-dense", "--tasks", "tall")) == 0
@@ -150,7 +160,7 @@ def test_without_the_dense_model_there_is_no_comparison(main: Any, capsys: pytes
         (["fit", "--nothing", "1"], "--nothing"),
         (["fit", "--optimizer", "sgd"], "--optimizer"),
         (["demo", "--data", "nothing"], "nothing"),
-        (["report"], "plain report|PATH"),
+        (["report"], "must be given the folder of a run"),
         ([], "demo, ?fit, ?report"),
     ],
 )
@@ -173,6 +183,35 @@ def test_a_gpu_that_is_not_there_is_refused(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(fit_arguments("--device", "cuda")) == 2
     assert "torch finds no GPU" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters by component, the stages of the method with their steps and time, disk; no folder is made."""
+    main = command_line(
+        "twice", Config, core.fit, stages=lambda config, tasks: {"both": (config.epochs, len(tasks)), "last": (7, 0.5)}
+    )
+    assert main(fit_arguments("--dry-run")) == 0
+    out = capsys.readouterr().out
+    options = Training(data="mine:data", backbone="tiny")
+    model = Architecture.asked(find_data("mine:data"), options).build(find_data("mine:data").tasks)
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters (backbone " in out
+    cells = [line.split()[:4] for line in lines(out)[3:6]]
+    assert cells == [["both", "1", "2", "2"], ["last", "7", "14", "0.5"], ["plain", "model", "beside", "it"]]
+    assert "of disk at most" in out
+    assert lines(out)[-1] == "Nothing was trained or written."
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_of_a_method_without_stages_has_one(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """And none beside it where no plain model is asked for."""
+    assert main(fit_arguments("--dry-run", "--no-dense")) == 0
+    assert [line.split()[0] for line in lines(capsys.readouterr().out)[2:-2]] == ["stage", "training"]
+
+
+def test_completion_is_written_for_a_shell(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script that a shell reads knows the subcommands."""
+    assert main(["--tyro-print-completion", "bash"]) == 0
+    assert "export" in capsys.readouterr().out
 
 
 def test_what_lies_on_disk_wrongly_has_status_1(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,6 +423,21 @@ def test_help_loads_nothing_slow() -> None:
         "assert not slow & set(sys.modules), slow & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_a_reader_that_goes_away_is_no_error(main: Any) -> None:
+    """`NAME report runs/a | head -1` ends quietly."""
+    assert main(fit_arguments("--no-dense")) == 0
+    program = "import sys, mtl_core as core\nfrom mtl_core.commands import command_line\n"
+    program += "sys.exit(command_line('plain', core.Config, core.fit)(['report', 'runs/a']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")
 
 
 def test_a_process_ends_with_the_status() -> None:

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_core.components import Builder, chosen, components_of, evaluating, prepared, structure_of, tasks_of
+from mtl_core.components import (
+    Builder,
+    chosen,
+    components_of,
+    evaluating,
+    prepared,
+    pruned_share,
+    structure_of,
+    tasks_of,
+)
 from mtl_core.cut import cut
 from mtl_core.model import SharedBackbone, TaskGroups, rebuild
 from mtl_core.task import Task, attribute, classification
@@ -280,6 +289,14 @@ def test_only_the_groups_asked_for_are_computed() -> None:
     assert all(p.grad is None for p in model.groups["right"].parameters())
 
 
+def test_groups_of_trained_models_are_in_evaluation_mode() -> None:
+    """So that they can be compacted at once; one that trains keeps the whole in training mode."""
+    models = {"one": one("a").eval(), "two": one("b").eval()}
+    assert not any(module.training for module in TaskGroups(models).modules())
+    models["two"].train()
+    assert TaskGroups(models).training
+
+
 def test_groups_within_groups_are_groups() -> None:
     """Any combination nests, and its parts are named by their path."""
     inner = TaskGroups({"x": one("a"), "y": one("b")})
@@ -327,6 +344,27 @@ def test_components_name_each_parameter_exactly_once() -> None:
         components_of(Plain({"backbone": ["trunk", "top"], "head.a": ["top"]}))
     with pytest.raises(TypeError, match=r"A model must have `components\(\) .* Got Linear without it"):
         components_of(nn.Linear(1, 1))
+
+
+def test_a_builder_of_models_to_train_anew_refuses_pruned_ones() -> None:
+    """Zeros among other weights were pruned; a tensor of zeros alone is a start, and few zeros are chance."""
+    parts = {"backbone": ["trunk"], "head.a": ["top"]}
+
+    def made(zeros: int) -> Plain:
+        model = Plain(parts)
+        with torch.no_grad():
+            model.trunk.weight.fill_(1).view(-1)[:zeros] = 0
+            model.top.weight.fill_(1)
+        return model
+
+    size = Plain(parts).trunk.weight.numel()
+    with pytest.raises(
+        ValueError, match=r"train from scratch. Got a pruned one \(\d+ % of its weights are zero\).*prune last"
+    ):
+        Builder(lambda tasks: made(size - 1), anew=True)(TASKS)
+    Builder(lambda tasks: made(size - 1))(TASKS)
+    Builder(lambda tasks: made(size), anew=True)(TASKS)
+    assert pruned_share(made(1)) == pytest.approx(1 / (size + Plain(parts).top.weight.numel()))
 
 
 def test_a_builder_refuses_what_it_has_seen() -> None:

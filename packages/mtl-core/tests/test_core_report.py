@@ -15,10 +15,11 @@ from mtl_core.checkpoint import StorageError
 from mtl_core.comparison import compare, take_samples
 from mtl_core.data import MultiTaskData
 from mtl_core.model import SharedBackbone
-from mtl_core.page import Section, Table, Text, html, markdown
+from mtl_core.page import Section, Table, Text, html, markdown, number
 from mtl_core.plots import canvas
-from mtl_core.report import history, metric_table, number, read_report, write_report
+from mtl_core.report import history, read_report, write_report
 from mtl_core.result import Report, Result
+from mtl_core.sections import metric_table
 from mtl_core.task import Task, attribute, classification, depth, normals, segmentation
 
 EVIL = '<script>alert("1")</script>|`x`'

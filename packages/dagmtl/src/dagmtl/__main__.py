@@ -1,6 +1,6 @@
 """The command `dagmtl`: `demo`, `fit`, `report`, `measure` and `export`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -56,6 +56,12 @@ def _with_states(made: nn.Module, states: Any) -> nn.Module:
     return made
 
 
+def stages(config: Config, tasks: Sequence[str]) -> dict[str, tuple[int, float]]:
+    """All layers twice, then those that are left."""
+    epochs = {"warm-up": config.warmup_epochs, "search": config.search_epochs, "fine-tuning": config.epochs}
+    return {name: (count, 1) for name, count in epochs.items()}
+
+
 main = command_line(
     "dagmtl",
     Config,
@@ -68,6 +74,7 @@ main = command_line(
     },
     backbones={"omniglot": omniglot, "vgg16": vgg16},
     assemble=assemble,
+    stages=stages,
 )
 
 if __name__ == "__main__":

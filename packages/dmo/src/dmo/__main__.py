@@ -1,5 +1,6 @@
 """The command `dmo`: `demo`, `fit`, `report`, `measure` and `export`."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -23,6 +24,11 @@ def plain(config: Config) -> PlainConfig:
     )
 
 
+def stages(config: Config, tasks: Sequence[str]) -> dict[str, tuple[int, float]]:
+    """A network for each task, then one for each group."""
+    return {"single tasks": (config.epochs, len(tasks)), "groups": (config.epochs, len(tasks))}
+
+
 main = command_line(
     "dmo",
     Config,
@@ -35,6 +41,7 @@ main = command_line(
     },
     demo_data="domains",
     plain=plain,
+    stages=stages,
 )
 
 if __name__ == "__main__":

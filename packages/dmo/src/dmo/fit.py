@@ -43,7 +43,7 @@ def fit(build: Build, data: MultiTaskData, config: Config | None = None, run: Ru
     """
     config = config or Config()
     run = begin(run, "dmo", config, data)
-    builder = Builder(build)
+    builder = Builder(build, anew=True)
     _check(builder, data, run)
     singles = train_singles(builder, data, config, run)  # Stage 1
     return _groups(builder, data, singles, config, run)
@@ -71,7 +71,7 @@ def fit_singles(
     """
     config = config or Config()
     run = begin(run, "dmo", config, data)
-    builder = Builder(build)
+    builder = Builder(build, anew=True)
     _check(builder, data, run)
     return train_singles(builder, data, config, run)
 
@@ -104,7 +104,7 @@ def fit_groups(
     if sorted(singles) != sorted(data.tasks):
         raise ValueError(f"`singles` must be those of the tasks {sorted(data.tasks)}. Got {sorted(singles)}.")
     run.context["singles"] = {name: digest(single.model.state_dict()) for name, single in sorted(singles.items())}
-    return _groups(Builder(build), data, singles, config, run)
+    return _groups(Builder(build, anew=True), data, singles, config, run)
 
 
 def _groups(builder: Builder, data: MultiTaskData, singles: Mapping[str, Single], config: Config, run: Run) -> Result:

@@ -129,7 +129,7 @@ def fit(build: Build, data: MultiTaskData, config: Config | None = None, run: Ru
     """
     config = config or Config()
     run = begin(run, "dmtg", config, data)
-    build, names, K = Builder(build), list(data.tasks), config.groups
+    build, names, K = Builder(build, anew=True), list(data.tasks), config.groups
     with run.seeded("model"):
         model = BranchedModel(
             build, data.tasks, K, config.stem, init_noise=config.init_noise, grad_scale=config.grad_scale

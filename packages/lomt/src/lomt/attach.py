@@ -59,16 +59,25 @@ def attach(
     """
     if tap not in ("raw", "activated"):
         raise ValueError(f'`tap` must be "raw" or "activated". Got `tap = {tap!r}`.')
-    model = build(dict(tasks))
-    if not isinstance(model, SharedBackbone):
-        raise TypeError(
-            "`build` must give a `SharedBackbone`: its heads can be made anew for another number of channels. "
-            f"Got `{type(model).__name__}`."
-        )
+    model = shared(build(dict(tasks)))
     layers = {task: layer for task, layer in taps.items() if layer is not None}
     if tap == "activated":
         layers = {task: after_activation(model.backbone, layer) for task, layer in layers.items()}
     return model.restructure({"taps": {**model.taps, **layers}}, example)
+
+
+def shared(model: nn.Module) -> SharedBackbone:
+    """Give a model back if decoders can be moved in it.
+
+    Raises:
+        TypeError: If it is no `SharedBackbone`.
+    """
+    if not isinstance(model, SharedBackbone):
+        raise TypeError(
+            "`build` must give a `SharedBackbone`: a single path of layers, and heads that can be made anew for another number "
+            f"of channels. Got `{type(model).__name__}`."
+        )
+    return model
 
 
 def with_layers(backbone: nn.Module, names: Sequence[str]) -> nn.Module:

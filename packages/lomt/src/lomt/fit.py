@@ -14,11 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from lomt import plots
-from lomt.attach import attach, compression, prefix_parameters
+from lomt.attach import attach, compression, prefix_parameters, shared
 from lomt.branch import after_activation, main_branch
 from lomt.config import Config
 from lomt.grid import check_validation, choose_lambda, measured
-from lomt.layers import backbone_of
 from lomt.single import Setting, Sparse, layer_of, shares, train_sparse
 from mtl_core import Build, Builder, MultiTaskData, Result, Run, TaskGroups, begin, estimate_norms, weighting
 from mtl_core.components import check_names
@@ -50,7 +49,7 @@ def fit(build: Build, data: MultiTaskData, config: Config | None = None, run: Ru
     """
     config = config or Config()
     run = begin(run, "lomt", config, data)
-    builder = Builder(build)
+    builder = Builder(build, anew=True)
     backbone = _check(builder, data, config, run)
     sparse = train_sparse(builder, data, config, run, config.lambdas or (config.lambda_,))  # Phase 1, Eq. (1)-(3)
     rows = measured(sparse, data, config) if config.lambdas else []
@@ -84,7 +83,7 @@ def fit_sparse(build: Build, data: MultiTaskData, config: Config | None = None, 
     config = config or Config()
     run = begin(run, "lomt", config, data)
     check_names("tasks", data.tasks, "head", "stem")
-    builder = Builder(build)
+    builder = Builder(build, anew=True)
     backbone = _check(builder, data, config, run)
     sparse = train_sparse(builder, data, config, run, (config.lambda_,))
     layers = {task: layer_of(task, sparse, config, config.lambda_) for task in data.tasks}
@@ -119,9 +118,9 @@ def fit_attached(
     run = begin(run, "lomt", config, data)
     run.context["layers"] = {task: layer or OUTPUT for task, layer in layers.items()}
     taps = {task: None if layer == OUTPUT else layer for task, layer in layers.items()}
-    builder = Builder(build)
+    builder = Builder(build, anew=True)
     with run.seeded("trial"):
-        backbone = backbone_of(builder(data.tasks))
+        backbone = shared(builder(data.tasks)).backbone
     model = _train_attached(builder, data, taps, config, run)
     wanted = {task: taps.get(task) for task in data.tasks}
     saved = compression(_sizes(backbone, wanted, config), prefix_parameters(backbone, None))
@@ -133,7 +132,7 @@ def _check(builder: Builder, data: MultiTaskData, config: Config, run: Run) -> n
     if config.lambdas:
         check_validation(data)
     with run.seeded("trial"):
-        backbone = backbone_of(builder(data.tasks))
+        backbone = shared(builder(data.tasks)).backbone
         branch = main_branch(backbone, config.layers)
         attach(builder, data.tasks, dict.fromkeys(data.tasks, branch.layers[0]), _example(data), tap=config.tap)
     if branch.bypassed is False:

@@ -47,7 +47,7 @@ def lambda_grid(
     config = dataclasses.replace(config or Config(), lambdas=tuple(lambdas))
     run = begin(run, "lomt", config, data)
     check_validation(data)
-    rows = measured(train_sparse(Builder(build), data, config, run, config.lambdas), data, config)
+    rows = measured(train_sparse(Builder(build, anew=True), data, config, run, config.lambdas), data, config)
     chosen = choose_lambda(rows) if usable(rows) else None
     return Report({**run.context, "phases": run.phases, "grid": rows, "chosen": chosen})
 

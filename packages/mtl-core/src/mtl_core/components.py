@@ -11,6 +11,7 @@ from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mtl_core.task import Task
 
@@ -22,19 +23,24 @@ Build: TypeAlias = Callable[[dict[str, Task]], nn.Module]
 """`build(tasks) -> model`: an architecture; makes a new model for exactly these tasks at each call."""
 
 
+PRUNED = 0.05
+"""Share of zeros above which a model counts as pruned: trained weights are hardly ever exactly zero."""
+
+
 class Builder:
     """A `build` that refuses to give a module twice.
 
     Args:
         build: The user's architecture.
+        anew: Whether the models will be trained from scratch: then pruned ones are refused.
 
     Raises:
-        ValueError: When called, if the model shares a parameter with one given before.
+        ValueError: When called, if the model shares a parameter with one given before, or was pruned.
         TypeError: When called, if what is built is no module or has no `components()`.
     """
 
-    def __init__(self, build: Build) -> None:
-        self._build = build
+    def __init__(self, build: Build, *, anew: bool = False) -> None:
+        self._build, self._anew = build, anew
         self._seen: dict[int, ReferenceType[nn.Parameter]] = {}
 
     def __call__(self, tasks: Mapping[str, Task]) -> nn.Module:
@@ -47,8 +53,22 @@ class Builder:
             if before is not None and before() is parameter:  # an id alone may belong to something that is gone
                 raise ValueError("`build` must make a new model at each call. Got a parameter that was given before.")
         components_of(model)
+        zeros = pruned_share(model) if self._anew else 0.0
+        if zeros > PRUNED:
+            raise ValueError(
+                f"`build` must give a model to train from scratch. Got a pruned one ({100 * zeros:.0f} % of its weights are "
+                "zero), and training would fill it up again: prune last."
+            )
         self._seen.update({id(parameter): ref(parameter) for parameter in model.parameters()})
         return model
+
+
+def pruned_share(model: nn.Module) -> float:
+    """Share of zeros among the weights of tensors that hold both zeros and others: what was pruned, not what starts at zero."""
+    weights = [p.detach() for p in model.parameters() if p.ndim > 1]
+    counts = [(w.numel(), w.numel() - int(w.count_nonzero())) for w in weights if not is_lazy(w)]
+    zeros = sum(zero for size, zero in counts if zero < size)
+    return zeros / max(1, sum(size for size, _ in counts))
 
 
 def chosen(available: Mapping[str, Any], tasks: Sequence[str] | None) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl_core import cuda
 from mtl_core.components import evaluating, named_tasks, placed, prepared
 from mtl_core.dense import dense_form
-from mtl_core.page import Table, aligned
+from mtl_core.page import Table, aligned, number
 from mtl_core.storage import stored_bytes
 
 WARM = 3
@@ -115,8 +115,6 @@ def measured_table(measured: Mapping[str, Mapping[str, Any]]) -> Table:
     Args:
         measured: `Measurement.values()` by the model's name.
     """
-    from mtl_core.report import number
-
     rows = []
     for name, values in measured.items():
         for path, facts in {"all tasks": values["whole"], **values["tasks"]}.items():

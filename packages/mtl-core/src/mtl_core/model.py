@@ -221,6 +221,8 @@ class TaskGroups(nn.Module):
         parameters = [p for group in self.groups.values() for p in {id(p) for p in group.parameters()}]
         if len(set(parameters)) < len(parameters):
             raise ValueError("`groups` must not share parameters: `build` must make a new model at each call.")
+        if not any(module.training for module in (*groups.values(), *([stem] if stem else []))):
+            self.eval()  # of trained models: it can be measured and compacted at once
 
     @property
     def tasks(self) -> dict[str, Task]:

@@ -5,11 +5,12 @@ light or dark scheme and fits a phone. Everything that is put into a block is es
 """
 
 import base64
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def html(title: str, sections: Sequence[Section]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -136,6 +137,38 @@ def aligned(table: Table) -> Iterator[str]:
             for cell, width, number in zip(row, widths, right, strict=True)
         ]
         yield "  ".join(cells).rstrip()
+
+
+def number(value: Any) -> str:
+    """A value with the digits that it deserves.
+
+    Examples:
+        >>> [number(v) for v in (1234567, 0.81249, 12.3456, 0.0001234, float("nan"), 0.0, True, "x")]
+        ['1,234,567', '0.812', '12.35', '0.000123', '—', '0', 'yes', 'x']
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "—"
+    size = abs(value)
+    if size == 0 or size == math.inf:
+        return f"{value:g}".replace("-", "−")
+    digits = ".3g" if size < 0.01 or size >= 1e7 else ".3f" if size < 10 else ".2f" if size < 100 else ",.1f"
+    return f"{value:{digits}}".replace("-", "−", 1)
+
+
+def signed(percent: float) -> str:
+    """A change in percent, + or − before it.
+
+    Examples:
+        >>> [signed(value) for value in (1.25, -3.0, float("nan"))]
+        ['+1.2 %', '−3.0 %', '—']
+    """
+    return "—" if math.isnan(percent) else f"{percent:+.1f} %".replace("-", "−")
 
 
 def _html_block(block: Block) -> str:
@@ -192,7 +225,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\|*`\[\]])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
-NUMBER = re.compile(r"^([+−-]?[\d.,]+(e[+-]?\d+)?( ?[%°a-z]{1,4})?|—|n/a)$")
+NUMBER = re.compile(r"^([+−-]?[\d.,]+(e[+-]?\d+)?( ± [\d.,]+)?( ?[%°a-z]{1,4})?|—|n/a)$")
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--line:#d5dae0;--back:#fff;--good:#00614a;--bad:#9c3f00}

@@ -1,13 +1,15 @@
 """Makes a method's command line, and turns what the user did wrong into one line on standard error.
 
-Exit status: 0 done; 1 something on disk; 2 a wrong option or wrong data; 130 Ctrl-C; 143 SIGTERM. Under `python -X dev` errors
-keep their traceback.
+Exit status: 0 done; 1 something on disk; 2 a wrong option or wrong data; 130 Ctrl-C; 141 a reader that has gone away; 143
+SIGTERM. Under `python -X dev` errors keep their traceback.
 """
 
 import contextlib
 import dataclasses
 import io
+import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +32,7 @@ def command_line(
     plain: Callable[[Any], Any] | None = None,
     backbones: Mapping[str, Callable[..., Any]] | None = None,
     assemble: Callable[..., Any] | None = None,
+    stages: Callable[[Any, Sequence[str]], Mapping[str, tuple[int, float]]] | None = None,
 ) -> Callable[..., int]:
     """Make the command line of a method: subcommands `demo`, `fit`, `report`, `measure` and `export`.
 
@@ -46,12 +49,14 @@ def command_line(
         backbones: What `--backbone` may name in the place of the kit's backbones, `shape -> module`; the first is the default.
         assemble: `assemble(backbone, tasks, head, example=...) -> model`, in the place of `SharedBackbone`. If that model has
             `shared_bottom()`, what this gives is the plain model beside it.
+        stages: `stages(config, tasks) -> {stage: (epochs, models)}`, for `--dry-run`: how many models of the size of what
+            `build` makes each stage trains side by side, at most; default one stage of one.
 
     Returns:
         `main(arguments=None) -> exit status`.
     """
 
-    method = _Method(name, config_class, fit, plots, demo or {}, demo_data, plain, backbones, assemble)
+    method = _Method(name, config_class, fit, plots, demo or {}, demo_data, plain, backbones, assemble, stages)
 
     def main(arguments: Sequence[str] | None = None) -> int:
         try:
@@ -59,10 +64,13 @@ def command_line(
             options = _parsed(name, config_class, description, list(backbones or ()), given)
             if options is None:
                 return 0
-            _done(method, options)
+            _done(method, options, given)
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
+        except BrokenPipeError:  # who reads has gone away, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+            return 141
         except (ValueError, TypeError, OSError, FloatingPointError) as error:
             if sys.flags.dev_mode:
                 raise
@@ -85,18 +93,19 @@ class _Method(NamedTuple):
     plain: Callable[[Any], Any] | None
     backbones: Mapping[str, Callable[..., Any]] | None
     assemble: Callable[..., Any] | None
+    stages: Callable[[Any, Sequence[str]], Mapping[str, tuple[int, float]]] | None
 
 
-def _done(method: _Method, options: Any) -> None:
+def _done(method: _Method, options: Any, given: Sequence[str]) -> None:
     """Do what the options of a subcommand ask for."""
-    from mtl_core.commands import deploy, training
+    from mtl_core.commands import deploy, preview, training
     from mtl_core.commands.architecture import Parts
     from mtl_core.commands.options import Demo, Export, Measure, Report
 
     own = {"backbones": method.backbones, "assemble": method.assemble}
     parts = Parts(**{key: value for key, value in own.items() if value is not None})  # type: ignore[arg-type]
     if isinstance(options, Report):
-        training.report(options.folder, method.plots)
+        training.report(options.folders, method.plots, options.out)
     elif isinstance(options, Measure):
         device = training.checked_device(options.device)
         deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone, parts)
@@ -108,6 +117,10 @@ def _done(method: _Method, options: Any) -> None:
             out = options.out or Path(f"{method.name}-demo" + ("" if data == method.demo_data else f"-{data}"))
             options = dataclasses.replace(options, data=data, out=out)
         plan = training.planned(method.name, method.config_class, options, method.demo, method.plain, parts)
+        plan = dataclasses.replace(plan, command=shlex.join([method.name, *given]))
+        if options.dry_run:
+            print(preview.preview(method.name, plan, method.stages))
+            return
         training.train(plan, method.fit)
         if isinstance(options, Demo) and ranks.connect()[0] == 0:
             deploy.export_demo(plan.out, parts)
@@ -129,7 +142,7 @@ def _parsed(
     choices: Any = (
         Annotated[Demo, subcommand("demo", description="Train on data that come along, and report.")]
         | Annotated[fit, subcommand("fit", description="Train, compare with the plain model, report.")]
-        | Annotated[Report, subcommand("report", description="Write a saved result's pages again, and show its table.")]
+        | Annotated[Report, subcommand("report", description="Write a saved result's pages again, or compare several.")]
         | Annotated[Measure, subcommand("measure", description="Size, operations, time and memory of a saved model.")]
         | Annotated[Export, subcommand("export", description="Write a saved model to one file: .onnx or .pt2.")]
     )

@@ -26,6 +26,7 @@ class Common:
         checkpoint_seconds: Time between checkpoints.
         again: Forget what the folder holds and start afresh.
         dense: Train the plain model beside it for as many epochs, and compare.
+        dry_run: Say what would be trained, how long it would take and what it would leave on disk; train and write nothing.
     """
 
     seed: int = 0
@@ -33,6 +34,7 @@ class Common:
     checkpoint_seconds: float = 60.0
     again: bool = False
     dense: bool = True
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ class Report:
     """What `report` has.
 
     Args:
-        folder: What `fit` or `demo` has written.
+        folders: What `fit` or `demo` has written, of any method; several are put side by side on one page.
+        out: That page.
     """
 
-    folder: tyro.conf.Positional[Path]
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    out: Path = Path("comparison.html")
 
 
 @dataclass(frozen=True)

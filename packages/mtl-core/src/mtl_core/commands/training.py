@@ -1,7 +1,7 @@
 """What the subcommands do: train a method and the plain model beside it, compare, report."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from mtl_core.fit import Config as PlainConfig
 from mtl_core.fit import fit as fit_plain
 from mtl_core.norms import estimate_norms
 from mtl_core.page import aligned
-from mtl_core.report import metric_table, read_report, write_report
+from mtl_core.report import compare as compare_runs
+from mtl_core.report import read_report, write_report
 from mtl_core.result import Plots, Report, Result
 from mtl_core.run import Run
+from mtl_core.sections import metric_table
 
 NOTHING_NEW = "was finished before: nothing was trained. `--again` starts afresh."
 
@@ -36,6 +38,7 @@ class Plan:
         config: The method's configuration.
         plain: The configuration of the plain model beside it, or None.
         run: Options of the run.
+        command: What was typed, for the report; nothing where it was not a command.
     """
 
     out: Path
@@ -44,6 +47,7 @@ class Plan:
     config: Any
     plain: PlainConfig | None
     run: dict[str, Any]
+    command: str = ""
 
 
 def planned(
@@ -125,7 +129,9 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
         _say(run, f"{plan.out} {NOTHING_NEW}")
     else:
         result = compare(result, plan.data, beside)
-        result = result.extended(model=str(plan.architecture), architecture=plan.architecture.values())
+        result = result.extended(
+            model=str(plan.architecture), architecture=plan.architecture.values(), command=plan.command
+        )
         if run.rank == 0:
             models = {"ours": result.model} | {name: other.model for name, other in beside.items()}
             result = result.extended(measured=measured(models, plan.architecture.example()))
@@ -135,18 +141,26 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
     return report
 
 
-def report(folder: Path, plots: Plots) -> None:
-    """Write the pages of a saved result again and show its table.
+def report(folders: Sequence[Path], plots: Plots, out: Path) -> None:
+    """Write the pages of a saved result again and show its table; put several on one page.
 
     Args:
-        folder: What `fit` or `demo` has written.
+        folders: What `fit` or `demo` has written.
         plots: The method's plots.
+        out: The page of several.
 
     Raises:
+        ValueError: If there is none, or several cannot be compared.
         StorageError: If there is no saved result.
     """
-    write_report(folder, plots)
-    print(summary(read_report(folder), folder))
+    if len(folders) > 1:
+        compare_runs(folders, out)
+        print(f"Comparison of {len(folders)} runs: {out}")
+        return
+    if not folders:
+        raise ValueError("`report` must be given the folder of a run, or several. Got none.")
+    write_report(folders[0], plots)
+    print(summary(read_report(folders[0]), folders[0]))
 
 
 def summary(report: Report, folder: Path) -> str:
