@@ -3,8 +3,8 @@
     python docs/execute.py FOLDER
 
 changes every Markdown page in the folder in place. The blocks of a page run in order, in one namespace, in an empty folder of
-their own, warnings as errors; what a block prints comes under it, and where its last line is a figure, the picture. A block
-after `<!-- not run -->` is left as it is.
+their own, seeded, warnings as errors; what a block prints comes under it, and where its last line is a figure, the picture.
+A block after `<!-- not run -->` is left as it is.
 """
 
 import ast
@@ -24,9 +24,12 @@ BLOCK = re.compile(r"^(?P<skip><!-- not run -->\n)?```python\n(?P<code>.*?)^```\
 
 def main() -> None:
     """Execute the pages of a folder, or say in which line one fails."""
+    import torch  # here: the hooks of the site import the rest
+
     folder = Path(sys.argv[1]).resolve()
     warnings.simplefilter("error")
     for page in sorted(folder.rglob("*.md")):
+        torch.manual_seed(0)  # of what a page draws: it comes out the same whenever it is built
         with tempfile.TemporaryDirectory() as empty:
             os.chdir(empty)
             try:

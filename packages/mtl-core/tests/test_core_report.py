@@ -82,7 +82,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "action")]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "link"):
             self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

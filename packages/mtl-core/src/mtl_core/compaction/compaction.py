@@ -121,7 +121,8 @@ def _unequal(model: nn.Module, inputs: Sequence[Any], apart: float) -> str:
     tolerance = next((TOLERANCE[p.dtype] for p in model.parameters() if p.dtype in TOLERANCE), 1e-5)
     return (
         f"`model` must be such that the compacted one equals it up to {tolerance:.0e} of the largest output. "
-        f"Got {apart * tolerance:.1e}: the model is kept as it was."
+        f"Got {apart * tolerance:.1e}: the model is kept as it was. "
+        "Where all outputs of the example are near 0, give more samples."
     )
 
 
