@@ -89,9 +89,8 @@ def on_config(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the packages' own pages and pictures, and run what is to be run."""
     kept = [file for file in files if not (ONLY and file.src_uri in (*GUIDES.values(), *MORE.values()))]
-    files = Files(
-        [file for file in kept if file.src_uri.partition("/")[0] not in (*(p.name for p in PACKAGES), "howto")]
-    )
+    made = {"howto", *(path.parent.name for path in DOCS.glob("*/values.toml"))}  # their pages are added below
+    files = Files([file for file in kept if file.src_uri.partition("/")[0] not in made])
     if ONLY:
         home = f"# {ONLY}\n\nThe documentation of `{ONLY}` and of `{CORE}`, on which it stands.\n\n<!-- table of packages -->\n"
         files.remove(next(file for file in files if file.src_uri == "index.md"))
@@ -103,12 +102,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for path in [*package.glob("*.md"), *package.glob("images/*")]:
             name = f"{package.name}/{path.relative_to(package).as_posix()}"
             files.append(File.generated(config, name, abs_src_path=str(path)))
-    pages = {
-        page: (DOCS / page).read_text(encoding="utf-8")
-        for page in GUIDES.values()
-        if not ONLY and page != "choosing.md"
-    }
-    pages |= {"method.md": (DOCS / "method.md").read_text(encoding="utf-8")} if not ONLY else {}
+    guides = [] if ONLY else [*GUIDES.values(), "method.md"]
+    pages = {page: (DOCS / page).read_text(encoding="utf-8") for page in guides}
     for package in PACKAGES:
         pages |= pages_of(package.name)
     for name, content in run(pages).items():

@@ -14,7 +14,7 @@ from typing import Any
 from mtl_core.page import Table, number, signed
 from mtl_core.plots import COLOURS, canvas
 from mtl_core.result import Report
-from mtl_core.sections import UNITS, gain
+from mtl_core.sections import UNITS, gain, metric_name
 
 MARKERS = "osD^v<>P"
 
@@ -111,9 +111,8 @@ def figure_table(models: Sequence[Model], directions: Mapping[str, bool]) -> Tab
     rows = []
     for task, metrics in next(iter(models[0].figures.values())).items():
         for metric in metrics:
-            arrow = {True: " ↑", False: " ↓"}.get(directions.get(metric), "")  # type: ignore[arg-type]
             cells = [_spread(_values(model, task, metric), UNITS.get(metric, "")) for model in models]
-            rows.append((task, metric.replace("_", " ") + arrow, *cells))
+            rows.append((task, metric_name(metric, directions.get(metric)), *cells))
     return Table(("task", "metric", *(model.name for model in models)), tuple(rows))
 
 

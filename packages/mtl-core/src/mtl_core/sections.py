@@ -33,8 +33,7 @@ def metric_table(report: Mapping[str, Any]) -> Table:
     for task, figures in report.get("metrics", {}).items():
         for metric, value in figures.items():
             higher = report.get("directions", {}).get(metric)
-            arrow = {True: " ↑", False: " ↓"}.get(higher, "")
-            row = [task, metric.replace("_", " ") + arrow, with_unit(value, metric)]
+            row = [task, metric_name(metric, higher), with_unit(value, metric)]
             for other in baselines.values():
                 base = other.get(task, {}).get(metric, math.nan)
                 row += [with_unit(base, metric), signed(gain(value, base, higher))]
@@ -147,6 +146,12 @@ def _run(report: Report) -> list[Table]:
     rows += [(f"data, {part}", str(digest)) for part, digest in (report.get("data") or {}).items()]
     rows += [(f"{name} version", str(version)) for name, version in report.get("versions", {}).items()]
     return [Table(("", "value"), tuple(rows))] if rows else []
+
+
+def metric_name(metric: str, higher: bool | None) -> str:
+    """A metric in words, with the direction that is better."""
+    arrow = "" if higher is None else " ↑" if higher else " ↓"
+    return metric.replace("_", " ") + arrow
 
 
 def with_unit(value: float, metric: str) -> str:
