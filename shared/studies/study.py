@@ -129,7 +129,7 @@ def machine() -> dict[str, object]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "commit": commit + ("+" if commit and _git("status", "--porcelain", "--", "packages") else ""),
+        "commit": commit + ("+" if commit and _git("status", "--porcelain", "--", ":(glob)packages/*/src/**") else ""),
     }
 
 
