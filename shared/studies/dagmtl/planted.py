@@ -28,7 +28,7 @@ EASY, HARD, AWAY = "here", "there", 4
 NAMES = {EASY: "this pixel (easy)", HARD: "four columns away (hard)"}
 CHANNELS, STATES = 16, 6
 SIZE, SEEDS, MISS = (24, 32), range(10), 0.02
-WARM, SEARCH, TUNE, LR, UPPER_LR = 4, 10, 25, 3e-3, 0.02
+WARM, SEARCH, TUNE, LR, UPPER_LR = 4, 10, 40, 3e-3, 0.02
 
 
 def space(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:

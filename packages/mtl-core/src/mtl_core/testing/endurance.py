@@ -125,8 +125,9 @@ def agrees_on_two_ranks(method: Method, folder: Path) -> None:
             process.kill()
     for process, (_, said) in zip(processes, spoken, strict=True):
         assert process.returncode == 0, f"a fit on two ranks must end well. Got: {said[-3000:]}"
-    one, other = (json.loads(out.splitlines()[-1]) for out, _ in spoken)
+    (one, one_again), (other, other_again) = (json.loads(out.splitlines()[-1]) for out, _ in spoken)
     assert one["weights"] == other["weights"], "both ranks must end with equal weights: draw from `phase.generator`"
-    assert one["found"] == other["found"], "both ranks must find the same"
-    for found in (one, other):
-        assert found["again"] == found["weights"], "stopped and continued on two ranks, weights must be the same"
+    assert one["report"] == other["report"], "both ranks must find the same"
+    for whole, again in ((one, one_again), (other, other_again)):
+        assert again["weights"] == whole["weights"], "stopped and continued on two ranks, weights must be the same"
+        assert again["report"] == whole["report"], "stopped and continued on two ranks, the report must be the same"

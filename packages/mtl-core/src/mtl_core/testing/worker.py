@@ -1,7 +1,7 @@
 """One of several processes that fit a method together: `python -m mtl_core.testing.worker FILE FOLDER`.
 
-FILE has the method as `METHOD`. What comes out is one line of JSON: weights, findings, and the weights of a run that was
-stopped half-way and continued.
+FILE has the method as `METHOD`. What comes out is one line of JSON: weights and findings of a run, and of one that was stopped
+half-way and continued.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ def main() -> None:
     except Stopped:
         pass
     again = method(data, folder / "stopped")
-    print(json.dumps({"weights": weights_of(whole), "found": findings_of(whole), "again": weights_of(again)}))
+    print(json.dumps([{"weights": weights_of(result), "report": findings_of(result)} for result in (whole, again)]))
 
 
 def load(path: Path) -> Method:
