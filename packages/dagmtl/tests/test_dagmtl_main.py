@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dagmtl.__main__ import main
+from dagmtl import Config
+from dagmtl.__main__ import main, plain
 
 TINY = ["--data", "digits", "--width", "0.2", "--epochs", "1", "--search-epochs", "1", "--warmup-epochs", "1"]
 TINY += ["--batch-size", "128", "--flow", "2", "--upper-lr", "0.1"]
@@ -37,6 +38,12 @@ def test_the_same_command_says_that_it_is_finished(folder: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert "dense" in said
     assert "report.html" in said
+
+
+def test_the_plain_model_beside_it_is_trained_as_long_as_the_three_stages() -> None:
+    """Else what longer training gives would look like a gain of the graphs."""
+    beside = plain(Config(warmup_epochs=2, search_epochs=3, epochs=4, batch_size=5, lr=0.1, weight_decay=0.01))
+    assert (beside.epochs, beside.batch_size, beside.lr, beside.weight_decay) == (9, 5, 0.1, 0.01)
 
 
 def test_the_network_that_was_found_is_measured_and_exported(

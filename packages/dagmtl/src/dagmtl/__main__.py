@@ -11,6 +11,7 @@ from dagmtl.network import CentralNetwork
 from dagmtl.plots import PLOTS
 from dagmtl.states import omniglot_states, stem, vgg16_states
 from mtl_core import Build, MultiTaskData, Result, Run, Task
+from mtl_core import Config as PlainConfig
 from mtl_core.backbones.layers import scale_channels
 from mtl_core.commands import command_line
 from mtl_core.components import Head
@@ -56,6 +57,12 @@ def _with_states(made: nn.Module, states: Any) -> nn.Module:
     return made
 
 
+def plain(config: Config) -> PlainConfig:
+    """The shared bottom with as many steps as the three stages together."""
+    epochs = config.warmup_epochs + config.search_epochs + config.epochs
+    return PlainConfig(epochs, config.batch_size, config.lr, config.weight_decay)
+
+
 def stages(config: Config, tasks: Sequence[str]) -> dict[str, tuple[int, float]]:
     """All layers twice, then those that are left."""
     epochs = {"warm-up": config.warmup_epochs, "search": config.search_epochs, "fine-tuning": config.epochs}
@@ -74,6 +81,7 @@ main = command_line(
     },
     backbones={"omniglot": omniglot, "vgg16": vgg16},
     assemble=assemble,
+    plain=plain,
     stages=stages,
 )
 

@@ -53,9 +53,10 @@ def preview(name: str, plan: Plan, stages: Stages | None = None) -> str:
     # A finished stage keeps its last checkpoint: weights and two moments. A running one has two while it writes.
     stored = [12 * parameters * models for _, models in several.values()]
     parts = {component: sum(map(_count, modules)) for component, modules in components_of(model).items()}
+    tasks = f"{len(data.tasks)} task{'s' * (len(data.tasks) > 1)} ({', '.join(data.tasks)})"
     return "\n".join(
         [
-            f"`{name}` would train {len(data.tasks)} tasks ({', '.join(data.tasks)}) on {samples:,} samples, in {plan.out}.",
+            f"`{name}` would train {tasks} on {samples:,} samples, in {plan.out}.",
             f"Model: {plan.architecture}, {parameters:,} parameters "
             f"({', '.join(f'{component} {count:,}' for component, count in parts.items())}).",
             *aligned(Table(("stage", "epochs", "steps", "models, at most", "time, about"), tuple(rows))),
