@@ -5,6 +5,7 @@ Packages are the folders of `packages/`: a new one needs no edit here. `nox -t a
 
 import os
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import nox
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parent
 CORE = "mtl-core"
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml"))
 EACH_PACKAGE = [nox.param(package, id=package, tags=[package]) for package in PACKAGES]
+METHODS = [package for package in PACKAGES if package != CORE]
+SEVERAL = [*combinations(METHODS, 1), *combinations(METHODS, 2), tuple(METHODS)]
 # One thread a process: on these small networks two processes gain more than two threads.
 TEST_ENV = {"OMP_NUM_THREADS": "1"}
 TEST_TOOLS = ["pytest-xdist>=3.5"]
@@ -76,16 +79,34 @@ def isolated(session: nox.Session, package: str) -> None:
     wheels = {name: build_wheel(session, name, folder / "wheels") for name in with_core(package)}
     requirements = [f"{wheel}[test]" if name == package else str(wheel) for name, wheel in wheels.items()]
     session.install(*requirements, *TEST_TOOLS)
-    siblings = [module(name) for name in PACKAGES if name not in wheels]
-    found = f"import importlib.util as i; print(*[m for m in {siblings} if i.find_spec(m)])"
     session.chdir(folder)  # from here on the sources cannot be imported
-    if siblings_found := session.run("python", "-c", found, silent=True).strip():
-        session.error(f"importable beside {package}: {siblings_found}")
+    refuse_siblings(session, list(wheels))
     shutil.rmtree(folder / "tests", ignore_errors=True)
     shutil.copytree(ROOT / "packages" / package / "tests", folder / "tests")
     for name in ("pyproject.toml", "conftest.py"):
         shutil.copy(ROOT / name, folder)
     session.run("pytest", *PARALLEL, "tests", *session.posargs, env=TEST_ENV)
+
+
+@nox.session(reuse_venv=False)
+@nox.parametrize("chosen", [nox.param(chosen, id="+".join(chosen)) for chosen in SEVERAL])
+def together(session: nox.Session, chosen: tuple[str, ...]) -> None:
+    """One, two or all methods from their wheels: each imports and answers, and no other is there (not in the default set)."""
+    folder = Path(session.create_tmp()).resolve()
+    session.install(*(str(build_wheel(session, package, folder / "wheels")) for package in (CORE, *chosen)))
+    session.chdir(folder)
+    for package in chosen:
+        session.run("python", "-c", f"import {module(package)}")
+        session.run(module(package), "fit", "--help", silent=True)
+    refuse_siblings(session, [CORE, *chosen])
+
+
+def refuse_siblings(session: nox.Session, present: list[str]) -> None:
+    """End the session if a package of ours can be imported that is not named."""
+    others = [module(package) for package in PACKAGES if package not in present]
+    program = f"import importlib.util as i; print(*[m for m in {others} if i.find_spec(m)])"
+    if found := session.run("python", "-c", program, silent=True).strip():
+        session.error(f"importable beside {', '.join(present)}: {found}")
 
 
 def build_wheel(session: nox.Session, package: str, folder: Path) -> Path:
