@@ -36,9 +36,7 @@ def test_a_dry_run_says_what_a_demo_would_train_and_leaves_nothing(
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("command", ["demo", "fit", "report", "measure", "export"])
-def test_each_has_the_same_commands_with_help(
-    method: str, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_has_the_same_commands_with_help(method: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 0, usage first, no line wider than a terminal."""
     assert importlib.import_module(f"{method}.__main__").main([command, "--help"]) == 0
     said = capsys.readouterr().out

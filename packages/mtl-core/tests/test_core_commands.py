@@ -1,6 +1,7 @@
 """The command line kit: options from a configuration, results in a folder, errors on one line."""
 
 import dataclasses
+import math
 import re
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from mtl_core.commands import command_line
 from mtl_core.commands.architecture import Architecture
 from mtl_core.commands.names import BACKBONES, Shape, find_backbone, find_data, find_function, find_head, group_norm
 from mtl_core.commands.options import DEMOS, Training, config_of, fit_options, option_fields
+from mtl_core.commands.training import summary
 from mtl_core.fit import Config
 from mtl_core.ranks import RankLostError
+from mtl_core.result import Report
 from mtl_core.task import classification
 
 # What a user's own module may hold; the commands are given `mine:data` and the like.
@@ -128,6 +131,17 @@ def test_report_puts_several_runs_on_one_page(main: Any, capsys: pytest.CaptureF
     assert main(["report", "runs/a", "runs/b", "--out", "both.html"]) == 0
     assert capsys.readouterr().out == "Comparison of 2 runs: both.html\n"
     assert "plain fit --data mine:data --out runs/b " in Path("both.html").read_text(encoding="utf-8")
+
+
+def test_a_gain_that_nothing_can_be_relative_to_is_explained() -> None:
+    """Where a baseline's figure is 0 there is the reason, and no number."""
+    gains = {"dense": {"tasks": {"kind": math.nan}, "overall": math.nan}, "other": {"tasks": {}, "overall": -2.04}}
+    said = summary(Report({"delta": gains, "notes": ["No Δ of kind against dense: its accuracy is 0."]}), Path("a"))
+    assert lines(said)[-3:-1] == [
+        "Δ against other: −2.0 % (+ is better)",
+        "No Δ of kind against dense: its accuracy is 0.",
+    ]
+    assert "nan" not in said
 
 
 def test_without_the_dense_model_there_is_no_comparison(main: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What the subcommands do: train a method and the plain model beside it, compare, report."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +168,10 @@ def summary(report: Report, folder: Path) -> str:
     """The headline, the table of figures and where the page is, as text for a terminal."""
     said = [str(sentence) for sentence in report.get("headline", ())]
     table = metric_table(report)
-    gains = report.get("delta", {}).items()
-    said += [f"Δ against {name}: {gain['overall']:+.1f} % (+ is better)".replace("-", "−") for name, gain in gains]
+    gains = {name: gain["overall"] for name, gain in report.get("delta", {}).items()}
+    known = {name: value for name, value in gains.items() if not math.isnan(value)}
+    said += [f"Δ against {name}: {value:+.1f} % (+ is better)".replace("-", "−") for name, value in known.items()]
+    said += report.get("notes", ()) if known != gains else ()
     return "\n".join([*aligned(table), *said, f"Report: {folder / 'report.html'}"])
 
 
