@@ -1,12 +1,12 @@
 """Trainings that the studies of DMO compare: a network for each task, one for all, and DMO's; what they cost and what they give.
 
 All are trained by SGD with the same learning rate, decay, cosine and number of passes; figures are of the test part. Stage 1 of
-DMO is the training of a network for each task, so one training gives both.
+DMO is the training of a network for each task: a row of DMO has that, and what follows at each threshold and temperature.
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from rows import Rows, mean_and_deviation
 
 import dmo
 import mtl_core
-from mtl_core import Build, MultiTaskData, Run, TaskGroups
+from mtl_core import Build, MultiTaskData, Result, Run, TaskGroups
 from mtl_core.model import nn
 from mtl_core.plots import canvas
 from mtl_core.storage import stored_bytes
 
-KEY = ("method", "tau_sim", "tau", "seed")
+KEY = ("method", "seed")
 WORDS = {
     "single": "a network for each task",
     "hard": "one network (hard parameter sharing)",
@@ -41,6 +41,8 @@ class Setting:
         epochs: Passes of the longest source.
         batch: Samples a source and step.
         lr: Learning rate at the start.
+        tau_sims: Thresholds that are compared; the last one is shown in pictures.
+        taus: Temperatures beside 1, with the last threshold and the first seed.
     """
 
     data: Callable[[], MultiTaskData]
@@ -48,14 +50,14 @@ class Setting:
     epochs: int
     batch: int
     lr: float
+    tau_sims: Sequence[float]
+    taus: Sequence[float] = ()
 
     def row(
         self,
         folder: Path,
         *,
         method: str,
-        tau_sim: float,
-        tau: float,
         seed: int,
         epochs: int | None = None,
         batch: int | None = None,
@@ -69,23 +71,38 @@ class Setting:
             sgd = partial(torch.optim.SGD, momentum=0.9)
             plain = mtl_core.Config(epochs, batch, self.lr, 5e-4, cosine=True, optimizer=sgd)
             return measured("hard", mtl_core.fit(self.build, data, plain, run).model, data)
-        config = dmo.Config(tau_sim=tau_sim, tau=tau, epochs=epochs, batch_size=batch, lr=self.lr)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The similarity of loss curves")  # in the tests' slices
-            result = dmo.fit(self.build, data, config, run)
-        singles = dmo.fit_singles(self.build, data, config, run)  # loaded
-        report = result.report
-        found: dict[str, Any] = {"groups": written(list(report.groups.values())), "ratio": report.allocation["ratio"]}
-        for side in ("within", "between"):
-            for end, value in (report.similarity[side] or {}).items():
-                found[f"S.{side}.{end}"] = value
-        for name in data.tasks:
-            found[f"d.{name}"] = report.difficulty[name]
-            found[f"dmo.parameters.{name}"] = report.allocation["tasks"][name]["parameters"]
-            found[f"single.parameters.{name}"] = report.allocation["single tasks"][name]
-        alone = TaskGroups({name: single.model for name, single in singles.items()})
-        found |= measured("dmo", result.model, data) | measured("single", alone, data)
-        return found | {"dmo.parameters": report.allocation["in all"]}  # of the pruned weights only what survives
+        config = dmo.Config(epochs=epochs, batch_size=batch, lr=self.lr)
+        singles = dmo.fit_singles(self.build, data, config, run.child("singles"))
+        found = measured("single", TaskGroups({name: single.model for name, single in singles.items()}), data)
+        settings = [(tau_sim, 1.0) for tau_sim in self.tau_sims]
+        settings += [(self.tau_sims[-1], tau) for tau in self.taus] if seed == 0 else []
+        for tau_sim, tau in settings:
+            asked = replace(config, tau_sim=tau_sim, tau=tau)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The similarity of loss curves")  # in the tests' slices
+                result = dmo.fit_groups(self.build, data, singles, asked, run.child(label(tau_sim, tau)))
+            cells = measured("dmo", result.model, data) | described(result)
+            found |= {f"{label(tau_sim, tau)} {name}": value for name, value in cells.items()}
+        return found
+
+
+def label(tau_sim: float, tau: float) -> str:
+    """What the cells of a threshold and a temperature begin with."""
+    return f"{tau_sim:g}-{tau:g}"
+
+
+def described(result: Result) -> dict[str, Any]:
+    """Groups, similarities, difficulties and sizes of DMO's networks."""
+    report = result.report
+    found = {"groups": written(list(report.groups.values())), "ratio": report.allocation["ratio"]}
+    for side in ("within", "between"):
+        for end, value in (report.similarity[side] or {}).items():
+            found[f"S.{side}.{end}"] = value
+    for name, size in report.allocation["single tasks"].items():
+        found[f"d.{name}"] = report.difficulty[name]
+        found[f"dmo.parameters.{name}"] = report.allocation["tasks"][name]["parameters"]
+        found[f"single.parameters.{name}"] = size
+    return found | {"dmo.parameters": report.allocation["in all"]}  # of the pruned weights only what survives
 
 
 def measured(method: str, model: nn.Module, data: MultiTaskData) -> dict[str, Any]:
@@ -99,30 +116,35 @@ def measured(method: str, model: nn.Module, data: MultiTaskData) -> dict[str, An
     }
 
 
-def trainings(tau_sims: Sequence[float], seeds: Sequence[int] = (0, 1, 2)) -> list[dict[str, Any]]:
-    """Hard sharing and DMO for each seed and threshold; other temperatures for the first seed and the last threshold."""
-    found: list[dict[str, Any]] = []
-    for seed in seeds:
-        found.append({"method": "hard", "tau_sim": 0.0, "tau": 0.0, "seed": seed})
-        found += [{"method": "dmo", "tau_sim": value, "tau": 1.0, "seed": seed} for value in tau_sims]
-    return found + [
-        {"method": "dmo", "tau_sim": tau_sims[-1], "tau": tau, "seed": seeds[0]} for tau in TAUS if tau != 1.0
-    ]
+def trainings(seeds: Sequence[int] = (0, 1, 2)) -> list[dict[str, Any]]:
+    """Hard sharing and DMO for each seed."""
+    return [{"method": method, "seed": seed} for seed in seeds for method in ("hard", "dmo")]
 
 
 # What a README shows ------------------------------------------------------------------------------------------------
 
 
+def cells_at(row: Mapping[str, str], tau_sim: float, tau: float = 1.0) -> dict[str, str]:
+    """The cells of one threshold and temperature, those of the single tasks, and the seed; nothing where it was not trained."""
+    start = f"{label(tau_sim, tau)} "
+    mine = {name.removeprefix(start): cell for name, cell in row.items() if name.startswith(start) and cell}
+    shared = {name: cell for name, cell in row.items() if name == "seed" or name.startswith("single.")}
+    return shared | mine if mine else {}
+
+
+def cells_of(rows: Rows, tau_sim: float, tau: float = 1.0) -> list[dict[str, str]]:
+    """The cells of one threshold and temperature, by seed."""
+    return [cells for row in rows.where(method="dmo") if (cells := cells_at(row, tau_sim, tau))]
+
+
 def columns(rows: Rows, tau_sims: Sequence[float]) -> dict[str, list[tuple[str, dict[str, str]]]]:
     """The prefix of the cells, and the rows, of each method that has some."""
-    last = rows.where(method="dmo", tau_sim=tau_sims[-1], tau=1.0)
     found = {
-        WORDS["single"]: [("single", row) for row in last],
+        WORDS["single"]: [("single", row) for row in rows.where(method="dmo")],
         WORDS["hard"]: [("hard", row) for row in rows.where(method="hard")],
     }
     for value in tau_sims:
-        mine = rows.where(method="dmo", tau_sim=value, tau=1.0)
-        found[f"DMO, τ_sim = {value:g}"] = [("dmo", row) for row in mine]
+        found[f"DMO, τ_sim = {value:g}"] = [("dmo", row) for row in cells_of(rows, value)]
     return {name: several for name, several in found.items() if several}
 
 
@@ -163,7 +185,7 @@ def group_table(rows: Rows, tau_sims: Sequence[float]) -> str:
     """What was found at each threshold and seed: groups, S within and between."""
     lines = ["| τ_sim | seed | groups | S within | S between | ratio |", "|---|---|---|---|---|---|"]
     for value in tau_sims:
-        for row in rows.where(method="dmo", tau_sim=value, tau=1.0):
+        for row in cells_of(rows, value):
             spans = [span(row, side) for side in ("within", "between")]
             groups = "; ".join(", ".join(group.split()) for group in row["groups"].split(" | "))
             lines.append(f"| {value:g} | {row['seed']} | {groups} | {' | '.join(spans)} | {float(row['ratio']):.3f} |")
@@ -176,25 +198,23 @@ def span(row: Mapping[str, str], side: str) -> str:
     return f"{float(ends[0]):.2f} to {float(ends[1]):.2f}" if all(ends) else ""
 
 
-def tau_table(rows: Rows, tau_sim: float, seed: int = 0) -> str:
+def tau_table(rows: Rows, tau_sim: float) -> str:
     """Accuracy and parameters of a training at each temperature (Figure 5's legend)."""
     lines = ["| τ | mean accuracy, % | parameters | ratio |", "|---|---|---|---|"]
     for tau in TAUS:
-        row = rows.find(method="dmo", tau_sim=tau_sim, tau=tau, seed=seed)
-        if row:
+        for row in cells_of(rows, tau_sim, tau)[:1]:
             accuracy, size = 100 * float(row["dmo.accuracy"]), int(row["dmo.parameters"])
             lines.append(f"| {tau:g} | {accuracy:.1f} | {size:,} | {float(row['ratio']):.3f} |")
     return "\n".join(lines)
 
 
-def tau_picture(rows: Rows, tau_sim: float, seed: int = 0) -> Any:
+def tau_picture(rows: Rows, tau_sim: float) -> Any:
     """Pruning ratio against difficulty at each temperature, with accuracy and parameters (Figure 5)."""
     from dmo.plots import pruning_figure
 
     found, legend = {}, {}
     for tau in TAUS:
-        row = rows.find(method="dmo", tau_sim=tau_sim, tau=tau, seed=seed)
-        if row:
+        for row in cells_of(rows, tau_sim, tau)[:1]:
             found[tau] = {name: float(row[f"d.{name}"]) for name in tasks_of(rows)}
             legend[tau] = f"{100 * float(row['dmo.accuracy']):.1f} %, {int(row['dmo.parameters']) / 1000:.0f} k"
     return pruning_figure(found, legend) if found else canvas()[0]
@@ -204,8 +224,8 @@ def accuracy_picture(rows: Rows, tau_sim: float, seed: int = 0) -> Any:
     """Accuracy against parameters of each task, under each method (Figures 3 and 4)."""
     from dmo.plots import accuracy_figure
 
-    ours = rows.find(method="dmo", tau_sim=tau_sim, tau=1.0, seed=seed)
-    hard = rows.find(method="hard", tau_sim=0.0, tau=0.0, seed=seed)
+    ours = next((row for row in cells_of(rows, tau_sim) if int(row["seed"]) == seed), None)
+    hard = rows.find(method="hard", seed=seed)
     if ours is None or hard is None:
         return canvas()[0]
     sizes = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from allocations import Setting
+from allocations import Setting, cells_at
 from rows import Rows
 from study import Study
 
@@ -20,16 +20,17 @@ def train(folder: Path, *, backbone: str, width: float, **other: Any) -> dict[st
         made = BACKBONES[backbone](width=width, in_channels=1, norm=group_norm)
         return SharedBackbone(made, tasks, heads.linear())
 
-    setting = Setting(datasets.domains, build, epochs=20, batch=16, lr=0.01)
-    return setting.row(folder, method="dmo", tau_sim=TAU_SIM, tau=1.0, seed=0, **other)
+    setting = Setting(datasets.domains, build, epochs=20, batch=16, lr=0.01, tau_sims=[TAU_SIM])
+    return setting.row(folder, method="dmo", seed=0, **other)
 
 
 def table(rows: Rows) -> str:
     """Mean accuracy and parameters of single-task networks and of DMO."""
     lines = ["| network | width | single tasks, % | parameters | DMO, % | parameters | ratio |", "|---" * 7 + "|"]
     for backbone, width in SIZES:
-        row = rows.find(backbone=backbone, width=width)
-        if row:
+        found = rows.find(backbone=backbone, width=width)
+        if found:
+            row = cells_at(found, TAU_SIM)
             cells = [
                 f"{100 * float(row[f'{kind}.accuracy']):.1f} | {int(row[f'{kind}.parameters']):,}"
                 for kind in ("single", "dmo")

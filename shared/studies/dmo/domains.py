@@ -21,7 +21,7 @@ def build(tasks: dict[str, Task]) -> SharedBackbone:
     return SharedBackbone(backbones.resnet18(width=0.25, in_channels=1, norm=group_norm), tasks, heads.linear())
 
 
-SETTING = Setting(datasets.domains, build, epochs=20, batch=16, lr=0.01)
+SETTING = Setting(datasets.domains, build, epochs=20, batch=16, lr=0.01, tau_sims=TAU_SIMS, taus=(0.25, 0.5))
 
 
 def train(folder: Path, **key: Any) -> dict[str, Any]:
@@ -30,13 +30,11 @@ def train(folder: Path, **key: Any) -> dict[str, Any]:
 
 STUDY = Study(
     key=KEY,
-    trainings=trainings(TAU_SIMS),
+    trainings=trainings(),
     train=train,
-    seconds=240,
+    seconds=300,
     tiny={
         "method": "dmo",
-        "tau_sim": 0.9,
-        "tau": 1.0,
         "seed": 0,
         "epochs": 3,
         "batch": 100,

@@ -19,7 +19,7 @@ def build(tasks: dict[str, Task]) -> SharedBackbone:
     return SharedBackbone(backbones.resnet18(width=0.25, in_channels=1, norm=group_norm), tasks, heads.linear())
 
 
-SETTING = Setting(datasets.scripts, build, epochs=25, batch=16, lr=0.01)
+SETTING = Setting(datasets.scripts, build, epochs=25, batch=16, lr=0.01, tau_sims=TAU_SIMS, taus=(0.25, 0.5))
 
 
 def train(folder: Path, **key: Any) -> dict[str, Any]:
@@ -28,13 +28,11 @@ def train(folder: Path, **key: Any) -> dict[str, Any]:
 
 STUDY = Study(
     key=KEY,
-    trainings=trainings(TAU_SIMS),
+    trainings=trainings(),
     train=train,
-    seconds=240,
+    seconds=300,
     tiny={
         "method": "hard",
-        "tau_sim": 0.0,
-        "tau": 0.0,
         "seed": 0,
         "epochs": 1,
         "batch": 100,
