@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rows import mean_and_deviation
@@ -11,17 +12,19 @@ import mtl_core
 from dagmtl import CentralNetwork
 from dagmtl.fit import Space
 from mtl_core import MultiTaskData, Result, Task, heads
+from mtl_core.backbones.layers import Norm
 from mtl_core.model import nn
 
 THREE = "segmentation depth normals"
 PARTS = ("read-in/out", "reduction", "squeeze loss")
 
 
-def rooms(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
-    """For maps: the twelve states of VGG-16, widths / 4."""
+def rooms(tasks: dict[str, Task], flow: int | None, norm: Norm | None = None) -> CentralNetwork:
+    """For maps: the twelve states of VGG-16, widths / 4; DAG-MTL's layers have no norm."""
     head = heads.deeplab_v2(width=32, rates=(1, 2, 3, 4), dropout=0.1)
     states = dagmtl.vgg16_states(width=0.25, output_stride=4)
-    return CentralNetwork(dagmtl.stem(3, 16, stride=2), states, flow, tasks, head)
+    layer = partial(dagmtl.layer, norm=norm)
+    return CentralNetwork(dagmtl.stem(3, 16, stride=2), states, flow, tasks, head, layer=layer)
 
 
 def config_of(method: str, flow: int, epochs: int = 0) -> dagmtl.Config:
