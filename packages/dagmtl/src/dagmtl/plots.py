@@ -116,7 +116,7 @@ def sharing_figure(layers: Mapping[str, Sequence[Sequence[int]]]) -> "Figure":
     left.set_title("layers in common", color=INK, loc="left", fontsize=9)
     counts = count_skips(layers)
     right.bar(list(counts), list(counts.values()), color=COLOURS[0])
-    right.set(xlabel="states that a layer leads on", ylabel="layers")
+    right.set(xlabel="states that a layer leads on", ylabel="layers", xlim=(0.4, max([*counts, 5]) + 0.6))
     right.xaxis.get_major_locator().set_params(integer=True)
     right.yaxis.get_major_locator().set_params(integer=True)
     return figure
