@@ -37,6 +37,26 @@ def config_of(method: str, flow: int, epochs: int = 0) -> dagmtl.Config:
     return config.without(part) if part in PARTS else config
 
 
+def scripts(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
+    """For drawings of characters: eight states of 24 channels."""
+    states = dagmtl.omniglot_states(24, output_stride=8)
+    return CentralNetwork(dagmtl.stem(1, 24), states, flow, tasks, heads.linear())
+
+
+def config_of_scripts(flow: int, epochs: int = 0) -> dagmtl.Config:
+    """Of a training on `scripts`; `epochs` shortens all three stages."""
+    warm, search, tune = (epochs, epochs, epochs) if epochs else (3, 24, 24)
+    return dagmtl.Config(
+        flow=flow or None,
+        warmup_epochs=warm,
+        search_epochs=search,
+        epochs=tune,
+        lr=3e-3,
+        upper_lr=0.04,
+        batch_size=16,
+    )
+
+
 def shared_bottom(space: Space) -> Callable[[dict[str, Task]], nn.Module]:
     """The architecture of the baselines: the stem and the chain of the states, for one task or for all."""
     return lambda tasks: space(tasks, 1).shared_bottom()

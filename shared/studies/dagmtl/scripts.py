@@ -10,37 +10,26 @@ from typing import Any
 from paper import printed
 from rows import Rows, mean_and_deviation
 from study import Study
-from topologies import figures_of, shared_bottom, topology_table
+from topologies import config_of_scripts, figures_of, scripts, shared_bottom, topology_table
 
 import dagmtl
 import mtl_core
-from dagmtl import CentralNetwork
-from mtl_core import Run, Task, datasets, heads
+from mtl_core import Run, datasets
 
-CHANNELS, LR, UPPER_LR = 24, 3e-3, 0.04
-WARM, SEARCH, TUNE = 3, 24, 24
 SEEDS, FLOWS = (0, 1, 2), (3, 5, 7)
 WORDS = {"single": "a network for each task", "shared": "one network (shared bottom)"}
 
 
-def space(tasks: dict[str, Task], flow: int | None) -> CentralNetwork:
-    states = dagmtl.omniglot_states(CHANNELS, output_stride=8)
-    return CentralNetwork(dagmtl.stem(1, CHANNELS), states, flow, tasks, heads.linear())
-
-
 def train(folder: Path, *, method: str, flow: int, seed: int, epochs: int = 0) -> dict[str, Any]:
     data, run = datasets.scripts(), Run(folder, seed=seed, progress=False)
-    warm, search, tune = (epochs, epochs, epochs) if epochs else (WARM, SEARCH, TUNE)
+    config = config_of_scripts(flow, epochs)
     if method == "dagmtl":
-        config = dagmtl.Config(
-            flow=flow, warmup_epochs=warm, search_epochs=search, epochs=tune, lr=LR, upper_lr=UPPER_LR, batch_size=16
-        )
-        result = dagmtl.fit(space, data, config, run)
+        result = dagmtl.fit(scripts, data, config, run)
         model, found = result.model, figures_of(result)
     else:
-        plain = mtl_core.Config(epochs=warm + search + tune, lr=LR)
+        plain = mtl_core.Config(epochs=config.warmup_epochs + config.search_epochs + config.epochs, lr=config.lr)
         fit = mtl_core.fit_single_tasks if method == "single" else mtl_core.fit
-        model = fit(shared_bottom(space), data, plain, run).model
+        model = fit(shared_bottom(scripts), data, plain, run).model
         found = {"relative": float(len(data.tasks)) if method == "single" else 1.0}
     measured = mtl_core.evaluate(model, data.test)
     return {**found, **{f"accuracy.{task}": figures["accuracy"] for task, figures in measured.items()}}
