@@ -1,4 +1,4 @@
-"""A planted truth, one seed of `shared/studies/dagmtl/planted.py` in small: the easy task gets the shallower graph."""
+"""A planted truth in small: the easy task gets the shallower graph; `shared/studies/dagmtl/planted.py` has ten seeds."""
 
 import torch
 from torch import nn
