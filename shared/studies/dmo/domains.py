@@ -32,7 +32,7 @@ STUDY = Study(
     key=KEY,
     trainings=trainings(),
     train=train,
-    seconds=300,
+    seconds=350,
     tiny={
         "method": "dmo",
         "seed": 0,

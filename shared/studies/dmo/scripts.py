@@ -30,7 +30,7 @@ STUDY = Study(
     key=KEY,
     trainings=trainings(),
     train=train,
-    seconds=300,
+    seconds=350,
     tiny={
         "method": "hard",
         "seed": 0,
