@@ -11,7 +11,7 @@ import dagmtl
 import mtl_core
 from dagmtl import CentralNetwork
 from dagmtl.fit import Space
-from mtl_core import MultiTaskData, Result, Task, heads
+from mtl_core import MultiTaskData, Result, Run, Task, heads
 from mtl_core.backbones.layers import Norm
 from mtl_core.model import nn
 
@@ -60,6 +60,16 @@ def config_of_scripts(flow: int, epochs: int = 0) -> dagmtl.Config:
 def shared_bottom(space: Space) -> Callable[[dict[str, Task]], nn.Module]:
     """The architecture of the baselines: the stem and the chain of the states, for one task or for all."""
     return lambda tasks: space(tasks, 1).shared_bottom()
+
+
+def baseline(
+    space: Space, data: MultiTaskData, config: dagmtl.Config, run: Run, *, single: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A network for each task, or one for all, trained as long as the three stages together; and its size."""
+    epochs = config.warmup_epochs + config.search_epochs + config.epochs
+    fit = mtl_core.fit_single_tasks if single else mtl_core.fit
+    model = fit(shared_bottom(space), data, mtl_core.Config(epochs=epochs, lr=config.lr), run).model
+    return model, {"relative": float(len(data.tasks)) if single else 1.0}
 
 
 def figures_of(result: Result) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rows import Rows, mean_and_deviation
 from study import Study
-from topologies import shared_bottom
+from topologies import baseline
 from torch import nn
 
 import dagmtl
@@ -58,8 +58,7 @@ def train(folder: Path, *, seed: int, epochs: int = 0, scenes: int = 256) -> dic
     with warnings.catch_warnings(record=True) as caught:  # of α and β that did not move: counted below
         warnings.simplefilter("always")
         result = dagmtl.fit(space, made, config, run.child("dagmtl"))
-    plain = mtl_core.Config(epochs=warm + search + tune, lr=LR)
-    single = mtl_core.fit_single_tasks(shared_bottom(space), made, plain, run.child("single")).model
+    single, _ = baseline(space, made, config, run.child("single"), single=True)
     ours, alone = (mtl_core.evaluate(model, made.test) for model in (result.model, single))
     found: dict[str, Any] = {"moved": not any("did not move" in str(one.message) for one in caught)}
     for task in NAMES:

@@ -18,13 +18,13 @@ from study import Study
 from topologies import (
     PARTS,
     THREE,
+    baseline,
     by_task,
     config_of,
     figures_of,
     metrics_of,
     paths_of,
     rooms,
-    shared_bottom,
     topology_table,
 )
 
@@ -51,11 +51,7 @@ def train(folder: Path, *, method: str, tasks: str, flow: int, seed: int, epochs
     config = config_of(method, flow, epochs)
     if method in BASELINES:
         space = partial(rooms, norm=dagmtl.group_norm) if method.endswith("norm") else rooms
-        plain = mtl_core.Config(epochs=config.warmup_epochs + config.search_epochs + config.epochs, lr=config.lr)
-        single = method.startswith("single")
-        fit = mtl_core.fit_single_tasks if single else mtl_core.fit
-        model = fit(shared_bottom(space), data, plain, run).model
-        found: dict[str, Any] = {"relative": float(len(data.tasks)) if single else 1.0}
+        model, found = baseline(space, data, config, run, single=method.startswith("single"))
     else:
         result = dagmtl.fit(rooms, data, config, run)
         model, found = result.model, figures_of(result)
