@@ -43,7 +43,7 @@ def dense(folder: Path, build: mtl_core.Build, data: MultiTaskData, *, seed: int
     """Train without pruning."""
     config = mtl_core.Config(epochs=epochs, batch_size=BATCH)
     model = mtl_core.fit(build, data, config, Run(folder, seed=seed, progress=False)).model
-    return _measured(model, data, seed, {})
+    return measured(model, data, seed, {})
 
 
 def adaptive(
@@ -59,7 +59,7 @@ def adaptive(
         for name, values in curves.items()
         if name.startswith("sparsity.")
     }
-    return _measured(result.model, data, seed, {**learned, "curves": json.dumps(zeros)})
+    return measured(result.model, data, seed, {**learned, "curves": json.dumps(zeros)})
 
 
 def magnitude(
@@ -79,7 +79,7 @@ def magnitude(
 
     config = mtl_core.Config(epochs=epochs, batch_size=BATCH, optimizer=optimizer)
     model = mtl_core.fit(remembered, data, config, Run(folder, seed=seed, progress=False)).model
-    return _measured(model, data, seed, {})
+    return measured(model, data, seed, {})
 
 
 class Magnitude:
@@ -123,7 +123,7 @@ class Magnitude:
         self.done = int(state["done"])
 
 
-def _measured(model: nn.Module, data: MultiTaskData, seed: int, found: dict[str, Any]) -> Trained:
+def measured(model: nn.Module, data: MultiTaskData, seed: int, found: dict[str, Any]) -> Trained:
     mtl_core.estimate_norms(model.train(), data.train, batch_size=BATCH, seed=seed)
     return Trained(model.eval(), {**figures(model.eval(), data), **found})
 

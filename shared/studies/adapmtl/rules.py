@@ -17,6 +17,8 @@ import mtl_core
 from mtl_core import SharedBackbone, backbones, datasets, heads
 
 SEEDS = (0, 1, 2)
+FIVE_SEEDS = (*SEEDS, 3, 4)
+"""Of what the study `candidates` is compared with."""
 EPOCHS = 38
 RULES: dict[str, dict[str, Any]] = {
     "AdapMTL": {},
@@ -130,6 +132,13 @@ STUDY = Study(
             {"rule": rule, "sparsity": sparsity, "seed": 0}
             for rule in RULES
             if rule.startswith(("reach", "theta"))
+            for sparsity in (0.9, 0.95)
+        ),
+        *({**DENSE, "seed": seed} for seed in FIVE_SEEDS[3:]),
+        *(
+            {"rule": rule, "sparsity": sparsity, "seed": seed}
+            for seed in FIVE_SEEDS[3:]
+            for rule in ("AdapMTL", "one threshold")
             for sparsity in (0.9, 0.95)
         ),
     ],
