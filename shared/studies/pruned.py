@@ -6,6 +6,7 @@ Data are `rooms`; every model's batch norms are estimated anew at the end, and a
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,12 @@ def figures_of(row: dict[str, str], tasks: Iterable[str] = THREE) -> dict[str, d
 
 def gain(row: dict[str, str], baseline: dict[str, str], tasks: Sequence[str] = THREE, **options: Any) -> Delta:
     """Δ of a row against another, in percent."""
-    of = datasets.rooms(tasks).tasks
-    return mtl_core.delta(figures_of(row, tasks), figures_of(baseline, tasks), of, **options)
+    return mtl_core.delta(figures_of(row, tasks), figures_of(baseline, tasks), tasks_of(tuple(tasks)), **options)
+
+
+@cache  # a table needs them for every cell, and they come with all of their images
+def tasks_of(names: tuple[str, ...]) -> dict[str, mtl_core.Task]:
+    return datasets.rooms(names).tasks
 
 
 Pair = tuple[dict[str, str], dict[str, str]]

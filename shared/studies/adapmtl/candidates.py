@@ -86,7 +86,7 @@ CANDIDATES: dict[str, tuple[Groups, Rule]] = {
 }
 
 
-BEST: tuple[str, ...] = ()
+BEST = ("equal shares",)
 
 
 def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:
