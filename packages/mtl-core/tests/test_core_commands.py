@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,6 +250,19 @@ def test_errors_have_their_status(error: BaseException, status: int, capsys: pyt
 
     assert command_line("plain", Config, failing)(fit_arguments()) == status
     assert len(lines(capsys.readouterr().err)) == 1
+
+
+def test_a_warning_is_one_line() -> None:
+    """During a command, what Python would print of a warning is the command's name and what it says."""
+    usual, shown = warnings.formatwarning, []
+
+    def warning(*_: Any) -> None:
+        shown.append(warnings.formatwarning("Few\nepochs.", UserWarning, "fit.py", 3))
+        raise ValueError
+
+    command_line("plain", Config, warning)(fit_arguments())
+    assert shown == ["plain: Few epochs.\n"]
+    assert warnings.formatwarning is usual
 
 
 def test_sigterm_passes_through() -> None:

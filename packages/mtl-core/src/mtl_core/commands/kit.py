@@ -1,7 +1,7 @@
 """Makes a method's command line, and turns what the user did wrong into one line on standard error.
 
 Exit status: 0 done; 1 something on disk; 2 a wrong option or wrong data; 130 Ctrl-C; 141 a reader that has gone away; 143
-SIGTERM. Under `python -X dev` errors keep their traceback.
+SIGTERM. A warning is one line too. Under `python -X dev` errors keep their traceback, and warnings their place.
 """
 
 import contextlib
@@ -11,7 +11,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -64,7 +65,8 @@ def command_line(
             options = _parsed(name, config_class, description, list(backbones or ()), given)
             if options is None:
                 return 0
-            _done(method, options, given)
+            with _warnings_in_one_line(name):
+                _done(method, options, given)
         except KeyboardInterrupt:
             print(f"{name}: interrupted. The same command continues.", file=sys.stderr)
             return 130
@@ -79,6 +81,18 @@ def command_line(
         return 0
 
     return main
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line(name: str) -> Iterator[None]:
+    """Write warnings as errors are written: without the place in our sources that gave them."""
+    usual = warnings.formatwarning
+    if not sys.flags.dev_mode:
+        warnings.formatwarning = lambda message, *_: f"{name}: {' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 class _Method(NamedTuple):
