@@ -27,7 +27,7 @@ CASES = tuple((name, share) for name in ("resnet18", "resnet50", "mobilenet_v2")
 NAMES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}
 
 
-def main(pixels: int = 224, batch: int = 8, repeats: int = 9) -> None:
+def main(pixels: int = 224, batch: int = 8, repeats: int = 25) -> None:
     torch.set_num_threads(1)
     figures = Figures(__file__)
     for name, share in CASES:
