@@ -189,6 +189,17 @@ def test_a_file_that_gives_something_else_is_refused(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("m.pt2", "before")]
 
 
+def test_an_output_next_to_zero_is_compared_by_the_size_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sample's only number is 1e-4 and the other samples' about 1: rounding of 1e-6 is no other result."""
+    monkeypatch.setattr(MODULE, "_run_pt2", lambda path, x: {"output": x[:, :1] - x[:, 1:] + 1e-6})
+    model = Gives(lambda x: x[:, :1] - x[:, 1:])
+    core.export(model, torch.tensor([[1.0, 0.9999], [3.0, 1.0]]), tmp_path / "m.pt2")
+    with pytest.raises(ValueError, match="a difference of"):
+        core.export(model, torch.tensor([[1.0, 0.9999]]), tmp_path / "other.pt2")
+
+
 def test_a_model_that_gives_nan_is_refused(tmp_path: Path) -> None:
     """Nothing can be compared with it."""
     with pytest.raises(ValueError, match="a difference of nan"):
@@ -233,6 +244,15 @@ def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path, monk
     message = r'`pip install "mtl-core\[export\]"`. Got no onnx; `.pt2` needs nothing more'
     with pytest.raises(ModuleNotFoundError, match=message):
         core.export(nn.Linear(4, 3), torch.rand(1, 4), tmp_path / "m.onnx")
+
+
+def test_a_torch_that_is_too_old_for_onnx_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is followed or written."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.6.0+cu124"))
+    with pytest.raises(ValueError, match=r"needs torch 2.7 or newer: .* Got torch 2.6.0\+cu124; `.pt2` can be written"):
+        core.export(nn.Linear(2, 2), torch.rand(1, 2), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_integers_are_exported_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import importlib.util
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from mtl_core.dense import dense_form
 from mtl_core.resize import resize
 
 TOLERANCE = 1e-4
-"""Largest difference between the file's output and the model's, relative to the output's largest value."""
+"""Largest difference between the file's output and the model's, relative to the output's largest value of all batches."""
 
 BATCHES = (1, 7)
 """Batches at which both are compared: none is the one that the model was followed with."""
@@ -45,15 +45,15 @@ def export(model: nn.Module, example: Tensor, path: str | Path) -> Path:
     Args:
         model: Any module that takes the example and gives a tensor, or tuples and dicts of tensors; it is not changed.
         example: One input batch, of one sample at least; another batch size will do for the file, another shape will not.
-        path: Where to: `.onnx` (needs the extra `mtl-core[export]`) or `.pt2`. A `.pt2` holds pickled sample inputs of
-            torch's: load only those that you have made.
+        path: Where to: `.onnx` (needs the extra `mtl-core[export]` and torch 2.7) or `.pt2`. A `.pt2` holds pickled sample
+            inputs of torch's: load only those that you have made.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If the suffix is another one, the example is not usable, the model cannot be followed or written, or the
-            file gives something else than the model.
+        ValueError: If the suffix is another one, torch is too old for it, the example is not usable, the model cannot be
+            followed or written, or the file gives something else than the model.
         ModuleNotFoundError: If the extra is missing.
         StorageError: If the file cannot be written.
 
@@ -73,6 +73,7 @@ def export(model: nn.Module, example: Tensor, path: str | Path) -> Path:
     named = Named(plain)
     with evaluating(plain), prepared(plain):
         expected = {number: named(_batch(example, number)) for number in BATCHES}
+        largest = _largest(expected.values())
         if path.suffix == ".onnx":
             _check_size(plain)
         try:
@@ -85,7 +86,7 @@ def export(model: nn.Module, example: Tensor, path: str | Path) -> Path:
                 for number, outputs in expected.items():
                     with _followed(f"The file must run at a batch of {number}"):
                         found = run(written, _batch(example, number))
-                    _compare(outputs, found, number)
+                    _compare(outputs, found, largest, number)
                 os.replace(written, path)
         except OSError as error:
             raise StorageError(f"Cannot write `{path}`: {error}. Choose another place or make room.") from error
@@ -161,6 +162,11 @@ def _format(suffix: str) -> tuple[Make, Execute]:
             f'An `.onnx` file needs {", ".join(EXTRA)}: `pip install "mtl-core[export]"`. '
             f"Got no {missing[0]}; `.pt2` needs nothing more."
         )
+    if torch.__version__ < "2.7":
+        raise ValueError(
+            "An `.onnx` file needs torch 2.7 or newer: older exporters fail at a linear layer. "
+            f"Got torch {torch.__version__}; `.pt2` can be written."
+        )
     return _onnx, _run_onnx
 
 
@@ -221,18 +227,29 @@ def _check_size(model: nn.Module) -> None:
         )
 
 
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], number: int) -> None:
+def _largest(batches: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+    """The largest value of each output over all batches: the only number of a batch of one may be next to 0."""
+    largest: dict[str, float] = {}
+    for outputs in batches:
+        for name, output in outputs.items():
+            value = float(output.double().abs().max()) if output.numel() else 0.0
+            largest[name] = max(largest.get(name, 0.0), value)
+    return largest
+
+
+def _compare(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], largest: Mapping[str, float], number: int
+) -> None:
     if list(expected) != list(found):
         raise ValueError(f"The file must have the outputs {list(expected)}. Got {list(found)}. Nothing was written.")
     for name, output in expected.items():
         other = found[name]
         same = output.shape == other.shape and output.dtype == other.dtype
         ours, theirs = output.double(), other.double()
-        largest = float(ours.abs().max()) if ours.numel() else 0.0
         difference = float((ours - theirs).abs().max()) if same and ours.numel() else 0.0
-        if not same or not difference <= TOLERANCE * largest:  # NaN is not small either
+        if not same or not difference <= TOLERANCE * largest[name]:  # NaN is not small either
             raise ValueError(
-                f"The file must give what the model gives, to {TOLERANCE:g} of its largest value {largest:.3g}. Got "
+                f"The file must give what the model gives, to {TOLERANCE:g} of its largest value {largest[name]:.3g}. Got "
                 + (f"a difference of {difference:.3g}" if same else f"{_kind(other)} for {_kind(output)}")
                 + f" in `{name}` at a batch of {number}. Nothing was written."
             )
