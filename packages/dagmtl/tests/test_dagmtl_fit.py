@@ -203,7 +203,7 @@ def test_a_task_whose_ends_have_not_moved_is_named(data) -> None:
     """Nothing was learned of its graph, which is then one layer from the first state."""
     with pytest.warns(UserWarning, match="Task `(kind|far)`: α and β did not move") as caught:
         result = dagmtl.fit(space, data, changed(upper_lr=0.0), quiet())
-    assert len(caught) == 2
+    assert sum("did not move" in str(warning.message) for warning in caught) == 2
     assert all(path["layers"] == [[1, 2]] for path in result.report.paths.values())
 
 
@@ -214,7 +214,7 @@ def test_only_the_task_without_a_label_in_the_batches_is_named() -> None:
     data = MultiTaskData([whole["kind"], mute], images(12, NAMES), validation=images(4))
     with pytest.warns(UserWarning, match="Task `far`: α and β did not move") as caught:
         report = dagmtl.fit(space, data, changed(lambda_sq=1.0), quiet()).report
-    assert len(caught) == 1
+    assert sum("did not move" in str(warning.message) for warning in caught) == 1
     assert (report.paths["far"]["read_in"], report.topology["far"]["depth"]) == ([1], 1)
     half = torch.tensor(report.weights["far"]["gamma"])
     assert bool((half[half > 0] == 0.5).all())
