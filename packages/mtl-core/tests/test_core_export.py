@@ -193,8 +193,9 @@ def test_an_output_next_to_zero_is_compared_by_the_size_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first sample's only number is 1e-4 and the other samples' about 1: rounding of 1e-6 is no other result."""
-    monkeypatch.setattr(MODULE, "_run_pt2", lambda path, x: {"output": x[:, :1] - x[:, 1:] + 1e-6})
-    model = Gives(lambda x: x[:, :1] - x[:, 1:])
+    signs = torch.tensor([[1.0], [-1.0]])
+    monkeypatch.setattr(MODULE, "_run_pt2", lambda path, x: {"output": x @ signs + 1e-6})
+    model = Gives(lambda x: x @ signs)
     core.export(model, torch.tensor([[1.0, 0.9999], [3.0, 1.0]]), tmp_path / "m.pt2")
     with pytest.raises(ValueError, match="a difference of"):
         core.export(model, torch.tensor([[1.0, 0.9999]]), tmp_path / "other.pt2")
