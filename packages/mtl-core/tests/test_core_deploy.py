@@ -225,7 +225,9 @@ def test_the_demo_ends_with_the_files(
     assert [path.name for path in written] == ["model.pt2"]
     assert "2 KiB" in out[0]
     assert out[1] == 'An `.onnx` file needs: `pip install "mtl-core[export]"`.'
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: object())
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: object() if name == "onnxscript" else find(name)
+    )
     deploy.export_demo(trained / "a")
     assert [path.name for path in written[1:]] == ["model.pt2", "model.onnx"]
 
