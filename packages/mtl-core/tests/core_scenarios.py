@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import mtl_core as core
-from mtl_core import checkpoint, phase, snapshots
+from mtl_core import checkpoint, fingerprint, phase, snapshots
 from mtl_core.task import Task, attribute, classification, depth
 
 TASKS = [classification("kind", 3), attribute("tall", weight=0.5), depth("far")]
@@ -144,8 +144,19 @@ def ranks(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def own(order: dict[str, Any]) -> dict[str, Any]:
+    """Each rank draws a model of its own, and is given rank 0's; `rates` are the learning rates of the ranks."""
+    active, part = run(order), data()
+    torch.manual_seed(active.rank)
+    model = build(part.tasks)
+    drawn = sha(model)
+    optimizer = torch.optim.Adam(model.parameters(), order.get("rates", [0.01, 0.01])[active.rank])
+    with active.phase("train", model=model, optimizer=optimizer) as running:
+        return {"drawn": drawn, "sha": sha(running.result(model).model)}
+
+
 def norms(order: dict[str, Any]) -> dict[str, Any]:
-    """Two phases with BatchNorm: every rank must end with equal buffers, which the second fingerprint compares."""
+    """Two phases with BatchNorm: every rank must end with equal buffers."""
     return {**phases(order), **fit({**order, "folder": order["folder"] + "/fit"})}
 
 
@@ -186,6 +197,7 @@ def run(order: dict[str, Any]) -> core.Run:
 
 PLACES: dict[str, tuple[Any, str]] = {
     "losses": (phase.Phase, "losses"),
+    "compare": (fingerprint, "check"),
     "room": (checkpoint.shutil, "disk_usage"),
     "wait": (snapshots.ranks, "wait"),
     "write": (checkpoint, "save_file"),
@@ -197,10 +209,12 @@ PLACES: dict[str, tuple[Any, str]] = {
 
 
 def act(what: int | str, order: dict[str, Any]) -> None:
-    """Send this process a signal; or let it raise, let its files be short, fill the disk, wait for another's refusal."""
+    """Send this process a signal; or let it raise, let its files be short, fill the disk, be late, wait for a refusal."""
     if what == "raise":
         raise ValueError("This rank has had enough.")
-    if what == "limit":
+    if what == "late":
+        time.sleep(1)
+    elif what == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
     elif what == "fill":
         fill(Path(order["disk"]))
@@ -252,7 +266,7 @@ def obey(order: dict[str, Any], rank: int) -> None:
 
     phase.Phase.losses = counted  # type: ignore[method-assign]
     what: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-        "fit": fit, "single": single, "phases": phases, "ranks": ranks, "norms": norms,
+        "fit": fit, "single": single, "phases": phases, "ranks": ranks, "norms": norms, "own": own,
         "save": save, "shell": shell,
     }  # fmt: skip
     path, _, function = order["what"].rpartition(":")

@@ -113,6 +113,26 @@ def test_two_ranks_equal_one_process_with_the_doubled_batch(obey: Obey) -> None:
     assert one["metrics"]["kind"] == two[0]["metrics"]["kind"]
 
 
+@pytest.mark.parametrize("late", [0, 1])
+def test_ranks_that_draw_models_of_their_own_begin_with_that_of_rank_0(obey: Obey, late: int) -> None:
+    """Whichever of them is the first to look at the fingerprint; the same folder takes both again."""
+    for _ in range(2):
+        statuses, (one, other) = obey("own", "a", world=2, at=["compare", 1, "late"], rank=late)
+        assert statuses == [0, 0]
+        assert one["drawn"] != other["drawn"]
+        assert one["sha"] == other["sha"] == one["drawn"]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_ranks_of_another_training_are_refused(obey: Obey, late: int) -> None:
+    """In a new folder too, whichever of them is the first to look at the fingerprint."""
+    statuses, _ = obey("own", "a", world=2, at=["compare", 1, "late"], rank=late, rates=[0.01, 0.02], fails=True)
+    assert statuses == [70, 70]
+    assert obey.errors[0].startswith("RankLostError: ")
+    assert obey.errors[1].startswith("StorageError: ")
+    assert "0.01" in obey.errors[1]
+
+
 def test_three_ranks_share_what_two_share(obey: Obey) -> None:
     """A batch of one sample on each: some rank has no label of a task, or no view at all."""
     statuses, three = obey("norms", "a", world=3)

@@ -206,6 +206,8 @@ class Run:
         mine = {**self.context, **_environment(self), **fingerprint.of_training(model, optimizer)}
         fingerprint.check(folder, mine, writes=self.rank == 0)
         ranks.wait(self.world)
+        if self.rank > 0:  # it may have looked before rank 0 had written
+            fingerprint.check(folder, mine, writes=False)
 
     def _alone(self, name: str) -> "Run":
         run = self.child(name)
