@@ -19,12 +19,17 @@ import mtl_core
 from adapmtl.components import prunable
 from adapmtl.level import asked_sparsity
 from adapmtl.sensitivity import prune_smallest
-from mtl_core import MultiTaskData, Run, datasets
+from mtl_core import MultiTaskData, Run, SharedBackbone, backbones, datasets, heads
 from mtl_core.metrics import Delta
 
 THREE = ("segmentation", "depth", "normals")
 FIVE = (*THREE, "keypoints", "edges")
 BATCH = 16
+
+
+def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:
+    """The network on which rules are compared: ResNet-10 of a quarter's width, heads of 64 channels."""
+    return SharedBackbone(backbones.resnet10(width=0.25, output_stride=8), tasks, heads.aspp(width=64, rates=(1, 2, 3)))
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pruned import BATCH, THREE, gain_cell, measured
+from pruned import BATCH, THREE, build, gain_cell, measured
 from rows import Rows
 from study import Study
 from torch import nn
 
 import adapmtl
-import mtl_core
 from adapmtl import AdaptiveWeights, Thresholded
 from adapmtl.components import Groups, weight_names
 from adapmtl.fit import SOLVED_EVERY
 from adapmtl.level import asked_sparsity
 from adapmtl.weighting import factor
-from mtl_core import Batch, Run, SharedBackbone, backbones, datasets, heads
+from mtl_core import Batch, Run, datasets
 
 FEW, MANY = (0, 1), (0, 1, 2, 3, 4)
 RATE = 0.05
@@ -87,10 +86,6 @@ CANDIDATES: dict[str, tuple[Groups, Rule]] = {
 
 
 BEST = ("equal shares",)
-
-
-def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:
-    return SharedBackbone(backbones.resnet10(width=0.25, output_stride=8), tasks, heads.aspp(width=64, rates=(1, 2, 3)))
 
 
 def train(folder: Path, *, rule: str, sparsity: float, seed: int, epochs: int = 38) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from paper import printed
-from pruned import THREE, Pair, adaptive, dense, gain, gain_cell, magnitude, pairs, zeros_cells
+from pruned import THREE, Pair, adaptive, build, dense, gain, gain_cell, magnitude, pairs, zeros_cells
 from rows import Rows, mean_and_deviation
 from study import Study
 
 import adapmtl
-import mtl_core
-from mtl_core import SharedBackbone, backbones, datasets, heads
+from mtl_core import datasets
 
 SEEDS = (0, 1, 2)
 FIVE_SEEDS = (*SEEDS, 3, 4)
@@ -34,10 +33,6 @@ RULES: dict[str, dict[str, Any]] = {
 """What a rule changes in AdapMTL's configuration."""
 
 COMPONENTS = ("backbone", *(f"head.{task}" for task in THREE))
-
-
-def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:
-    return SharedBackbone(backbones.resnet10(width=0.25, output_stride=8), tasks, heads.aspp(width=64, rates=(1, 2, 3)))
 
 
 def train(folder: Path, *, rule: str, sparsity: float, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
@@ -73,7 +68,7 @@ def ablation(rows: Rows) -> str:
     """Table 5: Δ by task and in all, the paper's beside it."""
     lines = ["| 90 % | Δ segmentation | Δ depth | Δ normals | Δ | the paper's Δ |", "|---" * 6 + "|"]
     for rule, name in PAPER.items():
-        if found := at_90(rows, rule):
+        if found := rows_of(rows, rule, 0.9):
             by_task = [gain(mine, other).tasks for mine, other in found]
             cells = [mean_and_deviation([gains[task] for gains in by_task]) for task in THREE]
             cells += [gain_cell(found), printed("adapmtl_table5", name, "Δ_T")]
@@ -85,37 +80,39 @@ def ablation_zeros(rows: Rows) -> str:
     """Zeros and u of each component in the rows of Table 5."""
     lines = ["| zeros at 90 %, % (u) | backbone | segmentation | depth | normals |", "|---" * 5 + "|"]
     for rule in PAPER:
-        if found := at_90(rows, rule):
+        if found := rows_of(rows, rule, 0.9):
             lines.append(f"| {WORDS[rule]} | {' | '.join(zeros_cells(found, COMPONENTS))} |")
     return "\n".join(lines)
 
 
-def at_90(rows: Rows, rule: str) -> list[Pair]:
-    return pairs(rows, SEEDS, lambda seed: {"rule": rule, "sparsity": 0.9}, DENSE)
+def rows_of(rows: Rows, rule: str, sparsity: float, seeds: tuple[int, ...] = SEEDS) -> list[Pair]:
+    """Rows of a rule, each beside the dense one of its seed."""
+    return pairs(rows, seeds, lambda seed: {"rule": rule, "sparsity": sparsity}, DENSE)
 
 
 def rivals(rows: Rows) -> str:
-    """Δ of the three rules at 80, 90 and 95 %."""
-    lines = ["| Δ, % | 80 % | 90 % | 95 % |", "|---|---|---|---|"]
+    """Δ of the three rules at 80, 90 and 95 %, and what becomes of the normals' head at 95 %."""
+    lines = [
+        "| Δ, % | 80 % | 90 % | 95 % | 95 %, normals alone | zeros in their head, % (u) |",
+        "|---" * 6 + "|",
+    ]
     for rule in ("AdapMTL", "one threshold", "magnitude"):
-        cells = [
-            gain_cell(pairs(rows, SEEDS, lambda seed, p=p, rule=rule: {"rule": rule, "sparsity": p}, DENSE))
-            for p in (0.8, 0.9, 0.95)
-        ]
+        cells = [gain_cell(rows_of(rows, rule, p)) for p in (0.8, 0.9, 0.95)]
+        if found := rows_of(rows, rule, 0.95):
+            cells.append(mean_and_deviation([gain(mine, other).tasks["normals"] for mine, other in found]))
+            cells += zeros_cells(found, ["head.normals"])
         lines.append(f"| {WORDS[rule]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def choices(rows: Rows) -> str:
     """Δ over `reach` and `theta_lr`, one seed."""
-    lines = ["| Δ, % | 90 % | 95 % |", "|---|---|---|"]
+    lines = ["| Δ, % | 90 % | 95 % | zeros in the normals' head at 90 %, % (u) |", "|---|---|---|---|"]
     named = {"`reach=0.7`, `theta_lr=0.004` (the defaults)": "AdapMTL", "`theta_lr=0`": "one threshold"}
     named |= {f"`{rule.replace(' ', '=')}`": rule for rule in RULES if rule.startswith(("reach", "theta"))}
     for words, rule in named.items():
-        cells = [
-            gain_cell(pairs(rows, (0,), lambda seed, p=p, rule=rule: {"rule": rule, "sparsity": p}, DENSE))
-            for p in (0.9, 0.95)
-        ]
+        at_90, at_95 = (rows_of(rows, rule, p, SEEDS[:1]) for p in (0.9, 0.95))
+        cells = [gain_cell(at_90), gain_cell(at_95), *zeros_cells(at_90, ["head.normals"])]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

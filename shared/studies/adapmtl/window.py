@@ -6,19 +6,14 @@ The network is that of the study `rules`.
 from pathlib import Path
 from typing import Any
 
-from pruned import THREE, adaptive, dense, gain
+from pruned import THREE, adaptive, build, dense, gain
 from rows import Rows, mean_and_deviation
 from study import Study
 
-import mtl_core
-from mtl_core import SharedBackbone, backbones, datasets, heads
+from mtl_core import datasets
 
 EPOCHS = 94
 WINDOWS = (1, 50, 400, 1000)
-
-
-def build(tasks: dict[str, mtl_core.Task]) -> SharedBackbone:
-    return SharedBackbone(backbones.resnet10(width=0.25, output_stride=8), tasks, heads.aspp(width=64, rates=(1, 2, 3)))
 
 
 def train(folder: Path, *, window: int, epochs: int = EPOCHS) -> dict[str, Any]:

@@ -76,11 +76,15 @@ def command_line(
         except (ValueError, TypeError, OSError, FloatingPointError) as error:
             if sys.flags.dev_mode:
                 raise
-            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+            print(_line(name, error), file=sys.stderr)
             return 1 if isinstance(error, (StorageError, FloatingPointError, ConnectionError)) else 2
         return 0
 
     return main
+
+
+def _line(name: str, said: object) -> str:
+    return f"{name}: {' '.join(str(said).split())}"
 
 
 @contextlib.contextmanager
@@ -88,7 +92,7 @@ def _warnings_in_one_line(name: str) -> Iterator[None]:
     """Write warnings as errors are written: without the place in our sources that gave them."""
     usual = warnings.formatwarning
     if not sys.flags.dev_mode:
-        warnings.formatwarning = lambda message, *_: f"{name}: {' '.join(str(message).split())}\n"
+        warnings.formatwarning = lambda message, *_: _line(name, message) + "\n"
     try:
         yield
     finally:
