@@ -207,9 +207,8 @@ class Phase:
         stop: AbstractContextManager[Any] = self._stop if self._stored is not None else nullcontext()
         try:
             seed_everything(run.seed, "phase", self.name, run.rank)
-            # First of all, so that the fingerprints of all ranks hold the same weights.
             ranks.copy_first([*self._model.parameters(), *self._stepper.buffers], run.world)
-            self._load()
+            self._load()  # after it, for fingerprints hold the weights
             if not self.finished:
                 self._model.train()
             with stop:
