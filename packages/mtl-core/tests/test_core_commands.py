@@ -124,6 +124,20 @@ def test_report_writes_the_pages_again(main: Any, capsys: pytest.CaptureFixture[
     assert Path("runs/a/report.html").exists()
 
 
+def test_report_leaves_the_pages_of_another_method_alone(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its pictures are not this method's; beside a run of this method it may stand."""
+    assert main(fit_arguments("--no-dense")) == 0
+    before = Path("runs/a/report.html").read_bytes()
+    capsys.readouterr()
+    other = command_line("other", Config, core.fit)
+    assert other(["report", "runs/a"]) == 2
+    said = "other: `runs/a` must hold a result of other. Got one of plain, whose pages `plain report` writes.\n"
+    assert capsys.readouterr().err == said
+    assert Path("runs/a/report.html").read_bytes() == before
+    assert other(["fit", "--data", "mine:data", "--out", "runs/b", *FAST, "--no-dense", "--seed", "1"]) == 0
+    assert other(["report", "runs/a", "runs/b"]) == 0
+
+
 def test_report_puts_several_runs_on_one_page(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Each with the command that made it."""
     assert main(fit_arguments("--no-dense")) == 0

@@ -194,8 +194,9 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
     except StorageError:
         raise
     except Exception as error:  # whoever is given a foreign structure raises what it likes
+        said = " ".join(str(error).split())[:300].rstrip(".")
         raise StorageError(
-            f"`{part}` does not fit what `build` makes: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
+            f"`{part}` does not fit what `build` makes: {type(error).__name__}: {said}. "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()

@@ -123,7 +123,7 @@ def _done(method: _Method, options: Any, given: Sequence[str]) -> None:
     own = {"backbones": method.backbones, "assemble": method.assemble}
     parts = Parts(**{key: value for key, value in own.items() if value is not None})  # type: ignore[arg-type]
     if isinstance(options, Report):
-        training.report(options.folders, method.plots, options.out)
+        training.report(method.name, options.folders, method.plots, options.out)
     elif isinstance(options, Measure):
         device = training.checked_device(options.device)
         deploy.measure_run(options.folder, options.batch, options.repeats, device, options.backbone, parts)

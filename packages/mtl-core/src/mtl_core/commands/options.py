@@ -91,7 +91,7 @@ class Report:
     """What `report` has.
 
     Args:
-        folders: What `fit` or `demo` has written, of any method; several are put side by side on one page.
+        folders: What `fit` or `demo` has written; several, of any methods, are put side by side on one page.
         out: That page.
     """
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,16 +143,17 @@ def train(plan: Plan, fit: Callable[..., Result]) -> Report:
     return report
 
 
-def report(folders: Sequence[Path], plots: Plots, out: Path) -> None:
+def report(method: str, folders: Sequence[Path], plots: Plots, out: Path) -> None:
     """Write the pages of a saved result again and show its table; put several on one page.
 
     Args:
-        folders: What `fit` or `demo` has written.
+        method: Name of the method.
+        folders: What `fit` or `demo` has written; several may be of any methods.
         plots: The method's plots.
         out: The page of several.
 
     Raises:
-        ValueError: If there is none, or several cannot be compared.
+        ValueError: If there is none, one is of another method, or several cannot be compared.
         StorageError: If there is no saved result.
     """
     if len(folders) > 1:
@@ -160,8 +162,14 @@ def report(folders: Sequence[Path], plots: Plots, out: Path) -> None:
         return
     if not folders:
         raise ValueError("`report` must be given the folder of a run, or several. Got none.")
+    saved = read_report(folders[0])
+    makers = [*shlex.split(saved.get("command", ""))[:1], saved.get("method", method)]
+    if method not in makers:
+        raise ValueError(
+            f"`{folders[0]}` must hold a result of {method}. Got one of {makers[0]}, whose pages `{makers[0]} report` writes."
+        )
     write_report(folders[0], plots)
-    print(summary(read_report(folders[0]), folders[0]))
+    print(summary(saved, folders[0]))
 
 
 def summary(report: Report, folder: Path) -> str:
