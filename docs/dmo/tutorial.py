@@ -20,7 +20,7 @@ data = datasets.domains()
 
 def build(tasks):
     norm = partial(nn.GroupNorm, 4)  # of a sample: the data sets differ too much for statistics over a batch
-    backbone = backbones.resnet10(width=0.125, in_channels=1, small_images=True, norm=norm)
+    backbone = backbones.resnet10(width=0.25, in_channels=1, norm=norm)
     return SharedBackbone(backbone, tasks, heads.linear())
 
 
@@ -28,7 +28,7 @@ def build(tasks):
 # `tau_sim` has no absolute meaning: look at the similarities first, then choose.
 
 # %%
-config = dmo.Config(epochs=10, batch_size=64, lr=0.05, tau_sim=0.9)
+config = dmo.Config(epochs=10, batch_size=32, lr=0.05, tau_sim=0.95)
 result = dmo.fit(build, data, config, Run(seed=0))
 plots.similarity_matrices(result.report)
 
