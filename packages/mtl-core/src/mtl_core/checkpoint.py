@@ -224,7 +224,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # a header may claim anything, and the library raises what it likes
-        raise StorageError(f"`{path}` cannot be read: {_short(error)}.") from error
+        raise StorageError(f"`{path}` cannot be read: {in_one_line(error)}.") from error
 
 
 def read_json(path: Path) -> Any:
@@ -237,7 +237,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise StorageError(f"`{path}` cannot be read: {_short(error)}.") from error
+        raise StorageError(f"`{path}` cannot be read: {in_one_line(error)}.") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -273,14 +273,15 @@ def _advice(folder: Path) -> str:
     return f"Delete the folder `{folder}` to continue from the checkpoint before it (or start again)."
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def _own(tensor: Tensor) -> Tensor:
     """The tensor on the CPU in storage of its own: safetensors refuses memory that two tensors share."""
     flat = tensor.cpu().contiguous()
     return flat if flat.untyped_storage().nbytes() == flat.numel() * flat.element_size() else flat.clone()
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error says, to be put into another's sentence; its type where it says nothing."""
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
 
 
 def flush(path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from mtl_core import ranks, stored
-from mtl_core.checkpoint import StorageError
+from mtl_core.checkpoint import StorageError, in_one_line
 from mtl_core.components import chosen, prepared
 from mtl_core.data import Batch, Split
 from mtl_core.history import History
@@ -241,7 +241,7 @@ class Phase:
             self._model.load_state_dict(shared["model"])  # last: what does not fit leaves the model as it was
         except Exception as error:  # whoever is given a foreign state raises what it likes
             raise StorageError(
-                f"`{folder}` does not fit this phase: {' '.join(str(error).split())[:300] or type(error).__name__}. "
+                f"`{folder}` does not fit this phase: {in_one_line(error)}. "
                 f"Delete the folder of the phase, `{self._stored.folder}`, to start it again."
             ) from error
         self._step, self._seconds, self.finished = shared["step"], shared["seconds"], shared["finished"]

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl_core import storage
-from mtl_core.checkpoint import FORMAT, StorageError, clear, flush, read_json, sha256, write_text
+from mtl_core.checkpoint import FORMAT, StorageError, clear, flush, in_one_line, read_json, sha256, write_text
 from mtl_core.components import Build, known_tasks, structure_of, tasks_of
 from mtl_core.model import rebuild
 from mtl_core.task import Task
@@ -194,9 +194,8 @@ def load(folder: str | Path, build: Build, tasks: Mapping[str, Task] | None = No
     except StorageError:
         raise
     except Exception as error:  # whoever is given a foreign structure raises what it likes
-        said = " ".join(str(error).split())[:300].rstrip(".")
         raise StorageError(
-            f"`{part}` does not fit what `build` makes: {type(error).__name__}: {said}. "
+            f"`{part}` does not fit what `build` makes: {type(error).__name__}: {in_one_line(error)}. "
             "Give the `build` that the model was trained with."
         ) from error
     return model.eval()
